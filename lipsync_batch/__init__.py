@@ -1,0 +1,1 @@
+"""Hosted lip-sync in bulk."""

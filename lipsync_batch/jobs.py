@@ -1,0 +1,190 @@
+"""The words of the program: what is wanted, what is paid for, and how it moves.
+
+Pure data. Everything else in the package imports from here; this module imports nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+MODEL = "pixverse/lip-sync"
+
+
+class State(StrEnum):
+    """Where a pair stands. The values live in users' databases: never rename one."""
+
+    PENDING = "pending"  #: wanted; nothing is running, nothing is owed
+    SUBMITTING = "submitting"  #: written down before the paid call goes out
+    SUBMITTED = "submitted"  #: the provider gave us a generation id; polling
+    READY = "ready"  #: the provider finished; the video is not on disk yet
+    DONE = "done"  #: the video is on disk, whole and checked
+    FAILED = "failed"  #: stopped; the pair's error says why
+    UNCLEAR = "unclear"  #: the submit may have been accepted; only resolving moves it
+
+
+MOVES: Mapping[State, frozenset[State]] = MappingProxyType(
+    {
+        State.PENDING: frozenset({State.SUBMITTING}),
+        State.SUBMITTING: frozenset({State.SUBMITTED, State.PENDING, State.FAILED, State.UNCLEAR}),
+        State.UNCLEAR: frozenset({State.SUBMITTED, State.PENDING, State.FAILED}),
+        State.SUBMITTED: frozenset({State.READY, State.PENDING, State.FAILED}),
+        State.READY: frozenset({State.SUBMITTED, State.DONE, State.FAILED}),
+        State.DONE: frozenset({State.READY}),
+        State.FAILED: frozenset({State.SUBMITTED, State.PENDING}),
+    }
+)
+"""Every legal move of a pair. The store refuses any other; SQL guards each with `WHERE state = :from`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalFile:
+    """Media on this machine. It goes out inline, or as a link under `media_base_url`."""
+
+    path: Path
+    """Absolute."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Link:
+    """Media that the provider fetches by itself."""
+
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataUri:
+    """Media written into the manifest itself, as `data:<type>;base64,...`."""
+
+    text: str = field(repr=False)
+
+
+Source = LocalFile | Link | DataUri
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Audio:
+    """Recorded speech."""
+
+    source: Source
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """Speech that the provider makes: a text and one of its speakers."""
+
+    text: str
+    speaker: str
+
+
+Speech = Audio | Text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Want:
+    """A video and its speech as a manifest asks for them: a pair whose bytes are not hashed yet."""
+
+    video: Source
+    speech: Speech
+    take: int = 1
+    model: str = MODEL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """One video and the speech to put in its mouth: what is paid for."""
+
+    fingerprint: str
+    """Versioned hash of everything that decides the result; the same pair has the same one on every run."""
+    video: Source
+    speech: Speech
+    take: int = 1
+    """Counts the times that another result was asked for on purpose."""
+    model: str = MODEL
+    video_sha256: str | None = None
+    """Hex digest of a local video, checked again while it is being sent."""
+    audio_sha256: str | None = None
+    """Hex digest of a local audio file, likewise."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where in a manifest something stands. Lines, columns and rows count from 1."""
+
+    line: int | None = None
+    column: int | None = None
+    row: int | None = None
+
+    def __str__(self) -> str:
+        named = (("row", self.row), ("line", self.line), ("column", self.column))
+        return ", ".join(f"{name} {number}" for name, number in named if number is not None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A line of the manifest after expansion: what is wanted, and where it shall land."""
+
+    key: str
+    output: str
+    """Relative to the batch folder, `/` between its parts, in NFC."""
+    want: Want
+    position: int
+    """Counts from 0 in manifest order, over all jobs."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
+    """Higher goes first."""
+    place: Place = Place()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MediaInfo:
+    """What probing a media file found out. Sizes in pixels, durations in seconds."""
+
+    duration: float
+    has_video: bool
+    has_audio: bool
+    width: int | None = None
+    height: int | None = None
+    container: str = ""
+    """FFmpeg's name of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileInfo:
+    """A finished file: what was downloaded, checked and is now under its final name."""
+
+    bytes: int
+    sha256: str
+    media: MediaInfo | None
+    """None where only the length was checked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """One paid task at the provider: a row of the ledger. Money in micro-USD."""
+
+    client_request_id: str
+    fingerprint: str
+    attempt: int
+    generation_id: str | None = None
+    live: bool = True
+    intended_at: datetime | None = None
+    accepted_at: datetime | None = None
+    finished_at: datetime | None = None
+    reserve: int = 0
+    quote: int | None = None
+    settled: int | None = None
+    outcome: str | None = None
+
+
+def client_request_id(batch_id: str, fingerprint: str, attempt: int) -> str:
+    """Our id of a generation, known before its POST: `lb1.<batch id>.<24 hex of the fingerprint>.<attempt>`.
+
+    Only characters that `X-Client-Request-Id` allows (`A-Za-z0-9._:-`): any other is silently dropped by the API.
+    """
+    digest = fingerprint.rpartition(":")[2]
+    return f"lb1.{batch_id}.{digest[:24]}.{attempt}"

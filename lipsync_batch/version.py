@@ -1,0 +1,3 @@
+"""The version's one home."""
+
+VERSION = "0.1.0"
