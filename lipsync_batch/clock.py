@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 
 class Clock:
@@ -39,6 +40,10 @@ class Clock:
         except TimeoutError:
             return False
         return True
+
+    async def wait_for_task(self, task: asyncio.Task[Any], seconds: float) -> None:
+        """Wait for a task to end, but no longer than `seconds`. The task is left as it is."""
+        await asyncio.wait([task], timeout=seconds)
 
 
 class VirtualClock(Clock):

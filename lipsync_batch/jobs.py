@@ -188,3 +188,95 @@ def client_request_id(batch_id: str, fingerprint: str, attempt: int) -> str:
     """
     digest = fingerprint.rpartition(":")[2]
     return f"lb1.{batch_id}.{digest[:24]}.{attempt}"
+
+
+class StopReason(StrEnum):
+    """Why a run ended. The values are in `report.json` and in users' databases: never rename one."""
+
+    RUNNING = "running"  #: it has not ended: a report written while it goes on
+    FINISHED = "finished"  #: nothing was left to do
+    DEADLINE = "deadline"  #: --finish-by
+    PATIENCE = "patience"  #: only overdue or unreachable work was left, and nothing moved for --patience
+    OUTAGE = "outage"  #: the API could not be reached for --patience
+    DISK_FULL = "disk_full"
+    CREDENTIALS = "credentials"  #: the key was refused
+    CREDITS = "credits"  #: the account is out of credits
+    BUDGET = "budget"  #: --budget would be exceeded
+    INTERRUPTED = "interrupted"  #: Ctrl-C
+    TERMINATED = "terminated"  #: SIGTERM
+    CRASHED = "crashed"  #: the process died, or a bug; found at the next start
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRecord:
+    """A job as it stands in the store, with its pair and the pair's newest generation. Money in micro-USD."""
+
+    key: str
+    output: str
+    labels: Mapping[str, str]
+    position: int
+    fingerprint: str
+    state: State
+    video: str
+    """The video as the manifest names it: a path or a link without its secrets; `data:` for data URIs."""
+    speech: str
+    """The audio likewise, or the text to be spoken."""
+    speaker: str | None = None
+    attempts: int = 0
+    generation_id: str | None = None
+    client_request_id: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    duration_seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    generation_seconds: float | None = None
+    """From accepted to noticed as finished."""
+    submitted_at: datetime | None = None
+    finished_at: datetime | None = None
+    suspect: str | None = None
+    """Why the output looks wrong although it plays; None where it does not."""
+    estimated: int | None = None
+    quoted: int | None = None
+    settled: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRecord:
+    """One process's work on a batch."""
+
+    started_at: datetime
+    ended_at: datetime | None
+    stop_reason: StopReason
+    exit_code: int | None
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchRecord:
+    """What a batch folder is bound to, from its creation on."""
+
+    batch_id: str
+    provider: str
+    origin: str
+    manifest: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Costs:
+    """What a batch costs over all its runs, in micro-USD; None where nobody has said so yet."""
+
+    estimated: int | None = None
+    """What its pairs should cost by the published price, known before anything is sent."""
+    quoted: int | None = None
+    """What the provider named when it accepted them."""
+    settled: int | None = None
+    """What was charged in the end."""
+
+    def known(self) -> dict[str, int]:
+        """The figures that somebody has named, by their names: the surest one first."""
+        named = {"settled": self.settled, "quoted": self.quoted, "estimated": self.estimated}
+        return {name: micro for name, micro in named.items() if micro is not None}

@@ -1,1 +1,96 @@
-"""."""
+"""The command line: one module a command; parse, call the library, print.
+
+Commands are imported when they are called, and heavy libraries where they are used, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+import traceback
+from typing import NoReturn
+
+import click
+
+from lipsync_batch import exits
+from lipsync_batch.errors import LipsyncBatchError
+from lipsync_batch.version import VERSION
+
+COMMANDS = ("run", "plan", "status", "retry", "report", "sandbox", "schema")
+
+
+class Group(click.Group):
+    """Commands by name of their module; expected errors as `Error:` and `Hint:` with their own exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - likewise
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"lipsync_batch.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, and for a manifest where a command should stand, the command that was meant."""
+        if args and args[0] not in COMMANDS and os.path.exists(args[0]):  # noqa: PTH110 - as typed, not a Path yet
+            ctx.fail(f"No such command {args[0]!r}. Did you mean `lipsync-batch run {args[0]}`?")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="lipsync-batch")
+def cli() -> None:
+    """Hosted lip-sync in bulk: a manifest in, finished videos and a report out, each paid for once.
+
+    BATCH is a manifest (YAML, CSV or JSONL) or the batch folder that was made for it.
+    """
+
+
+def main() -> NoReturn:
+    """The console script: expected errors for people, bugs with their traceback, and the documented exit codes."""
+    _leave(_main())
+
+
+def _main() -> int:
+    try:
+        code = cli.main(prog_name="lipsync-batch", standalone_mode=False)
+    except LipsyncBatchError as error:
+        show(error)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted; run the same command again to go on.", err=True)
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing more can be said to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.LOOK
+    except Exception:  # noqa: BLE001 - the last line of defence: a bug is shown whole, with its own exit code
+        click.echo(traceback.format_exc(), err=True)
+        click.echo("Error: this is a bug in lipsync-batch. Nothing paid for is lost: run the command again.", err=True)
+        return exits.BUG
+    return code if isinstance(code, int) else exits.DONE
+
+
+def show(error: LipsyncBatchError) -> None:
+    """An expected error, as people read it."""
+    click.echo(f"Error: {error}", err=True)
+    if error.hint:
+        click.echo(f"Hint: {error.hint}", err=True)
+
+
+def _leave(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(thread.name.startswith("download") for thread in threading.enumerate()):
+        # A download that hangs in a read was told to stop and left behind: it must not keep the process.
+        os._exit(code)
+    sys.exit(code)

@@ -6,7 +6,6 @@ said here, once: see `Submission`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -155,13 +154,40 @@ Check = Running | Finished | Errored | NotFound | Throttled | Denied | Unavailab
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogRow:
-    """A row of the provider's own log with one of our ids: proof that the submit was accepted."""
+    """A row of the provider's own log that names a client request id: proof that this submit was accepted."""
 
     client_request_id: str
     generation_id: str
     failed: bool
     created: datetime | None = None
     cost: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogPage:
+    """A page of the provider's log, newest first. Rows without a client request id are left out."""
+
+    rows: tuple[LogRow, ...]
+    next_offset: int | None
+    """Where the next page starts; None on the last one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Charge:
+    """What the provider took for a generation, in micro-USD. Several charges of one generation add up."""
+
+    generation_id: str
+    cost: int
+    created: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChargePage:
+    """A page of the account's charges, newest first."""
+
+    charges: tuple[Charge, ...]
+    next_cursor: str | None
+    """What asks for the next page; None on the last one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,9 +220,23 @@ class Provider(Protocol):
         """Ask once how a generation stands. Source: GET /v2/video/generations?generation_id=."""
 
     async def find(
-        self, client_request_ids: Collection[str], *, since: datetime
-    ) -> list[LogRow] | Throttled | Denied | Unavailable:
-        """Look once through the provider's log for submits of ours. Absence proves nothing. Source: GET /v2/logs."""
+        self, *, since: datetime, until: datetime, offset: int = 0
+    ) -> LogPage | Throttled | Denied | Unavailable:
+        """Read one page of the provider's log of submits made from `since` to `until`.
+
+        The caller looks for its ids in the rows and goes on at `next_offset`. Absence proves nothing: the log lags.
+        Keep `until` fixed over the pages; rows that arrive meanwhile may then repeat one, and never hide one.
+
+        Source: GET /v2/logs.
+        """
+
+    async def charges(
+        self, *, since: datetime, cursor: str | None = None
+    ) -> ChargePage | Throttled | Denied | Unavailable:
+        """Read one page of what was taken for generations from `since` on; go on with `next_cursor`.
+
+        A charge appears some time after its generation has finished. Source: GET /v2/billing/transactions.
+        """
 
     async def balance(self) -> int | None:
         """Micro-USD left on the account; None where the key or the API does not say. Source: GET /v2/billing."""

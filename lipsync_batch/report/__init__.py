@@ -1,1 +1,7 @@
-"""."""
+"""The reports of a batch: JSON, CSV and a page, and the closing summary of a run."""
+
+from lipsync_batch.report.source import Source
+from lipsync_batch.report.summary import summary
+from lipsync_batch.report.write import Paths, write_reports
+
+__all__ = ["Paths", "Source", "summary", "write_reports"]

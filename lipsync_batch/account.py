@@ -1,0 +1,116 @@
+"""Whom a batch's money goes to: the hosted API, or a sandbox in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lipsync_batch.errors import BatchError
+from lipsync_batch.jobs import BatchRecord
+from lipsync_batch.location import Location
+from lipsync_batch.providers.base import Price, Provider
+from lipsync_batch.settings import Credentials, Settings, base_url
+
+HOSTED = "aimlapi"
+SANDBOX = "sandbox"
+SANDBOX_OPTIONS = "LIPSYNC_BATCH_SANDBOX_OPTIONS"
+"""Environment variable with options for the sandbox of a `--sandbox` run, as `lipsync-batch sandbox --help` lists them."""
+NO_KEY = "none"
+"""Stands for the key where only what is public is asked for."""
+REHEARSAL = Price(source="a rehearsal: nothing is paid")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """Where submits go. A batch is bound to `name` and `origin` when it is made."""
+
+    name: str
+    origin: str
+    """For a sandbox a fixed word, for its port is another one each time."""
+    base_url: str
+    """Empty for a sandbox that was not started."""
+    key: str | None = field(repr=False)
+    """None where only what is public is asked for."""
+
+    def provider(self, settings: Settings, media_root: Path) -> Provider:
+        """A client, for the loop that is running."""
+        from lipsync_batch.providers.aimlapi import AimlApi
+
+        return AimlApi(
+            base_url=self.base_url,
+            key=self.key or NO_KEY,
+            media_base_url=settings.media_base_url,
+            media_root=media_root,
+        )
+
+    def price(self, settings: Settings) -> Price | None:
+        """What the settings say, else what the API publishes; None where neither does."""
+        if settings.price_per_job is not None or settings.price_per_second is not None:
+            return Price(
+                per_generation=settings.price_per_job or 0,
+                per_second=settings.price_per_second or 0,
+                source="settings",
+            )
+        if not self.base_url:
+            return REHEARSAL
+        return asyncio.run(self._published(settings))
+
+    async def _published(self, settings: Settings) -> Price | None:
+        provider = self.provider(settings, Path())
+        try:
+            return await provider.price()
+        finally:
+            await provider.aclose()
+
+    def check(self, record: BatchRecord, location: Location) -> None:
+        """BatchError where a batch is bound to another account, or to another manifest."""
+        if (record.provider, record.origin) != (self.name, self.origin):
+            raise BatchError(
+                f"{location.folder.root}: this batch belongs to {_named(record.provider, record.origin)}, "
+                f"not to {_named(self.name, self.origin)}",
+                hint=_other_account(record),
+            )
+        if (
+            location.manifest is not None
+            and location.folder.root.joinpath(record.manifest).resolve() != location.manifest
+        ):
+            raise BatchError(
+                f"{location.folder.root}: this batch belongs to another manifest, {record.manifest}",
+                hint="Choose another folder with --out, or name that manifest.",
+            )
+
+
+def public(environ: Mapping[str, str], *, sandbox: bool) -> Account:
+    """An account for looking only: no key is needed to plan."""
+    if sandbox:
+        return Account(name=SANDBOX, origin=SANDBOX, base_url="", key=None)
+    origin = base_url(environ)
+    return Account(name=HOSTED, origin=origin, base_url=origin, key=None)
+
+
+@contextmanager
+def opened(location: Location, environ: Mapping[str, str], *, sandbox: bool) -> Iterator[Account]:
+    """The account of a run; a sandbox lives as long as the context. Errors say what the environment lacks."""
+    if not sandbox:
+        credentials = Credentials.from_environ(environ)
+        yield Account(name=HOSTED, origin=credentials.base_url, base_url=credentials.base_url, key=credentials.key)
+        return
+    from lipsync_batch.sandbox.process import SandboxProcess
+
+    with SandboxProcess(
+        location.folder.state / "sandbox", options=environ.get("LIPSYNC_SANDBOX_OPTIONS", "").split()
+    ) as server:
+        yield Account(name=SANDBOX, origin=SANDBOX, base_url=server.base_url, key=server.key)
+
+
+def _named(provider: str, origin: str) -> str:
+    return "the sandbox" if provider == SANDBOX else f"{provider} at {origin}"
+
+
+def _other_account(record: BatchRecord) -> str:
+    if record.provider == SANDBOX:
+        return "Add --sandbox to go on with the rehearsal, or choose another folder with --out for the real thing."
+    return f"Choose another folder with --out, or set AIMLAPI_BASE_URL={record.origin}."

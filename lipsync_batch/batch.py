@@ -1,0 +1,244 @@
+"""Opens a batch and runs its verbs: what the command line and library users call.
+
+>>> from lipsync_batch import Batch  # doctest: +SKIP
+>>> outcome = Batch.find("spring.yaml").run()  # doctest: +SKIP
+>>> outcome.exit_code, outcome.counts  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from lipsync_batch import account, location, lock
+from lipsync_batch.clock import Clock
+from lipsync_batch.errors import ManifestError, UsageError
+from lipsync_batch.events import Listener
+from lipsync_batch.jobs import BatchRecord, Generation, JobRecord, RunRecord, State, StopReason
+from lipsync_batch.location import Location
+from lipsync_batch.manifest import Manifest
+from lipsync_batch.plan import Plan, Planner
+from lipsync_batch.report import Paths, write_reports
+from lipsync_batch.runlog import RunLog
+from lipsync_batch.session import Again, Orders, Outcome, Session, retry_failed
+from lipsync_batch.settings import Settings
+from lipsync_batch.store import Store
+
+SHOWN_TROUBLES = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """Where a batch stands."""
+
+    batch: BatchRecord
+    folder: Path
+    named: str
+    """How the user named the batch: what commands that go on are written with."""
+    counts: Mapping[State, int]
+    runs: Sequence[RunRecord]
+    causes: Sequence[tuple[State, str, int]]
+    """(state, error code, jobs), the most first."""
+    troubled: Sequence[JobRecord]
+    running: bool
+    """Whether a process holds the batch now."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class History:
+    """One job's whole history."""
+
+    job: JobRecord
+    generations: Sequence[Generation]
+    outputs: Sequence[Path]
+
+
+class Batch:
+    """One manifest's work, and the folder that it lives in."""
+
+    def __init__(
+        self,
+        place: Location,
+        *,
+        manifest: Manifest | ManifestError | None = None,
+        flags: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] = os.environ,
+        sandbox: bool = False,
+    ) -> None:
+        self.location = place
+        self._manifest = manifest
+        self._environ = environ
+        self._sandbox = sandbox
+        self._clock = Clock()
+        self.settings = Settings.layered(
+            flags or {}, environ, manifest.settings if isinstance(manifest, Manifest) else {}
+        )
+        """Flags over environment over manifest over defaults."""
+
+    @classmethod
+    def find(
+        cls,
+        target: Path | str,
+        *,
+        out: Path | None = None,
+        state: Path | None = None,
+        sandbox: bool = False,
+        flags: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Batch:
+        """The batch of a manifest or of a batch folder; it need not exist yet.
+
+        `flags` holds settings by name that win over environment and manifest; None means not given. A manifest that
+        cannot be read is told of by the verb that needs it.
+        """
+        place = location.find(Path(target), out=out, state=state, sandbox=sandbox)
+        manifest = _load(place.manifest or _bound_manifest(place))
+        batch = cls(place, manifest=manifest, flags=flags, environ=environ, sandbox=sandbox)
+        asked = batch.settings.out
+        if out is None and asked is not None and place.manifest is not None:
+            asked = asked.with_name(asked.name + location.SANDBOX_ENDING) if sandbox else asked
+            batch.location = location.find(Path(target), out=asked, state=state)
+        return batch
+
+    @classmethod
+    def find_existing(
+        cls,
+        target: Path | str,
+        *,
+        out: Path | None = None,
+        state: Path | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Batch:
+        """The same for looking at a batch that was run before; a rehearsal where there is nothing else."""
+        batch = cls.find(target, out=out, state=state, environ=environ)
+        if not batch.location.exists and Path(target).is_file() and out is None:
+            batch = cls.find(target, state=state, sandbox=True, environ=environ)
+        batch.location.must_exist()
+        return batch
+
+    # Verbs
+
+    def plan(
+        self,
+        *,
+        by: str | None = None,
+        where: Mapping[str, str] | None = None,
+        told: Callable[[int], None] | None = None,
+    ) -> Plan:
+        """What `run` would do. Submits nothing; ManifestError with everything that is wrong with the manifest."""
+        manifest = self._sound_manifest()
+        public = account.public(self._environ, sandbox=self._sandbox)
+        exists = self.location.exists
+        store = Store.read_only(self.location.database, self._clock) if exists else Store.in_memory(self._clock)
+        with closing(store):
+            if (record := store.reads.bound()) is not None:
+                public.check(record, self.location)
+            planner = Planner(manifest, store, self.settings, told=told)
+            planner.stage()
+            planner.check()
+            return planner.plan(public.price(self.settings), by=by, where=where or {})
+
+    def run(
+        self,
+        orders: Orders | None = None,
+        *,
+        listeners: Sequence[Listener] = (),
+        say: Callable[[str], None] = lambda _: None,
+    ) -> Outcome:
+        """Make it so: submit what is not yet submitted, poll, download, report.
+
+        ManifestError where rows are wrong; what an existing batch had paid for is collected before that is raised.
+        Call it from a thread of its own where an event loop is running already.
+        """
+        session = Session(
+            self.location,
+            manifest=self._manifest,
+            settings=self.settings,
+            environ=self._environ,
+            sandbox=self._sandbox,
+            orders=orders or Orders(),
+            listeners=listeners,
+            say=say,
+        )
+        return session.run()
+
+    def status(self) -> Status:
+        """Where the batch stands. Works while a run holds it."""
+        with closing(Store.read_only(self.location.database, self._clock)) as store:
+            reads = store.reads
+            return Status(
+                batch=reads.batch(),
+                folder=self.location.folder.root,
+                named=self.location.named,
+                counts=reads.counts(),
+                runs=reads.runs(),
+                causes=reads.error_counts(),
+                troubled=reads.troubled(SHOWN_TROUBLES),
+                running=lock.is_held(self.location.folder.state),
+            )
+
+    def history(self, key: str) -> History:
+        """Everything that is known of one job; UsageError where no job has the key."""
+        with closing(Store.read_only(self.location.database, self._clock)) as store:
+            job = store.reads.record(key)
+            if job is None:
+                raise _no_such_keys([key], list(store.reads.keys()))
+            outputs = [self.location.folder.path(path) for path in store.reads.outputs(job.fingerprint)]
+            return History(job=job, generations=store.reads.generations(job.fingerprint), outputs=outputs)
+
+    def report(self) -> Paths:
+        """Write the reports again. Works while a run holds the batch."""
+        with closing(Store.read_only(self.location.database, self._clock)) as store:
+            runs = store.reads.runs()
+            running = lock.is_held(self.location.folder.state)
+            reason = runs[-1].stop_reason if runs and not running else StopReason.RUNNING
+            if reason is StopReason.RUNNING and not running:
+                reason = StopReason.CRASHED
+            return write_reports(
+                store.reads, self.location.folder.root, stop_reason=reason, written_at=self._clock.utc()
+            )
+
+    def retry(self, keys: Sequence[str] = ()) -> Again:
+        """Take failed jobs up again, all or some; nothing is sent until the next run."""
+        state = self.location.folder.state
+        with (
+            lock.held(state),
+            closing(Store.open(self.location.database, self._clock)) as store,
+            RunLog(state / "run.log", self._clock) as log,
+        ):
+            if strangers := store.reads.missing_keys(keys):
+                raise _no_such_keys(strangers, list(store.reads.keys()))
+            return asyncio.run(retry_failed(store, log, keys))
+
+    def _sound_manifest(self) -> Manifest:
+        if isinstance(self._manifest, ManifestError):
+            raise self._manifest
+        assert self._manifest is not None
+        return self._manifest
+
+
+def _load(path: Path) -> Manifest | ManifestError:
+    try:
+        return Manifest.load(path)
+    except ManifestError as error:
+        return error
+
+
+def _bound_manifest(place: Location) -> Path:
+    """The manifest that a batch folder belongs to."""
+    with closing(Store.read_only(place.database, Clock())) as store:
+        return place.folder.root.joinpath(store.reads.batch().manifest).resolve()
+
+
+def _no_such_keys(strangers: Sequence[str], known: Sequence[str]) -> UsageError:
+    close = get_close_matches(strangers[0], known, 1)
+    return UsageError(
+        f"no job has the key {', '.join(strangers)}",
+        hint=f"Did you mean {close[0]}?" if close else "report.csv lists the keys.",
+    )

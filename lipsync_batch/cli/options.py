@@ -1,0 +1,49 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+BATCH = click.Path(path_type=Path)
+
+
+def batch_argument(function: F) -> F:
+    return click.argument("batch", type=BATCH)(function)
+
+
+def place_options(function: F) -> F:
+    """Where the batch is."""
+    function = click.option(
+        "--state", type=click.Path(path_type=Path, file_okay=False), help="Keep _batch/ below this local folder."
+    )(function)
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Batch folder.  [default: out/NAME beside the manifest]",
+    )(function)
+
+
+def where_option(function: F) -> F:
+    return click.option(
+        "--where",
+        multiple=True,
+        callback=_labels,
+        metavar="LABEL=VALUE",
+        help="Only jobs with this label; may be given more than once.",
+    )(function)
+
+
+def _labels(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    labels = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{value!r} is not LABEL=VALUE, such as language=de", ctx, parameter)
+        labels[name] = text
+    return labels

@@ -1,0 +1,94 @@
+"""`lipsync-batch run`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lipsync_batch.cli.options import batch_argument, place_options, where_option
+
+
+@click.command()
+@batch_argument
+@place_options
+@click.option("--sandbox", is_flag=True, help="Rehearse against a local server; nothing is paid.")
+@click.option("--rate", help="Requests allowed, as 20/s or 60/m.  [default: learned]")
+@click.option("--budget", help="USD that this batch may cost, over all its runs.")
+@click.option("--finish-by", help="Be over by then: 06:00 (the next such hour) or 8h.")
+@where_option
+@click.option("--only", multiple=True, metavar="GLOB", help="Only jobs whose key fits; may be given more than once.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N unfinished jobs.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done; the same as `plan`.")
+@click.option("--retry-failed", is_flag=True, help="Take failed jobs up again first, as `retry` does.")
+@click.option("--collect-only", is_flag=True, help="Submit nothing; fetch what was paid for.")
+@click.option("--skip-invalid", is_flag=True, default=None, help="Go on without the rows that are wrong.")
+@click.option("--max-in-flight", type=int, help="Generations alive at the provider at once.  [default: 20]")
+@click.option("--downloads", type=int, help="Files fetched at once.  [default: 4]")
+@click.option("--typical-seconds", help="How long a generation takes.  [default: learned]")
+@click.option("--patience", help="End when nothing has moved for so long.  [default: 1h]")
+@click.option("--check", type=click.Choice(["media", "size"]), help="How a finished file is checked.  [default: media]")
+@click.option("--verify", is_flag=True, help="Read finished files again and compare their checksums.")
+@click.option("--remake", is_flag=True, help="Yes, make more than 20 % of the finished videos anew.")
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
+@click.option("--events", is_flag=True, help="JSON events on stdout, one a line.")
+@click.option("-q", "--quiet", is_flag=True, help="Problems only.")
+@click.option("-v", "--verbose", is_flag=True, help="A line at every step.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    /,
+    batch: Path,
+    *,
+    out: Path | None,
+    state: Path | None,
+    sandbox: bool,
+    where: dict[str, str],
+    only: tuple[str, ...],
+    limit: int | None,
+    dry_run: bool,
+    retry_failed: bool,
+    collect_only: bool,
+    verify: bool,
+    remake: bool,
+    yes: bool,
+    events: bool,
+    quiet: bool,
+    verbose: bool,
+    **settings: Any,
+) -> None:
+    """Submit every unfinished job of BATCH and download the results.
+
+    Run it again at any time: it goes on where it was, and pays for nothing twice.
+    """
+    if dry_run:
+        from lipsync_batch.cli.plan import plan
+
+        ctx.invoke(plan, batch=batch, out=out, state=state, sandbox=sandbox, where=where, **settings)
+        return
+    from lipsync_batch.batch import Batch
+    from lipsync_batch.clock import Clock
+    from lipsync_batch.session import Orders, Selection
+    from lipsync_batch.ui import view
+
+    interactive = sys.stdin.isatty() and sys.stderr.isatty() and not yes
+    orders = Orders(
+        selection=Selection(where=where, only=only, limit=limit),
+        collect_only=collect_only,
+        retry_failed=retry_failed,
+        verify=verify,
+        remake=remake or yes,
+        confirm=_ask if interactive else None,
+    )
+    job = Batch.find(batch, out=out, state=state, sandbox=sandbox, flags=settings)
+    with view(events=events, quiet=quiet, verbose=verbose, clock=Clock()) as listeners:
+        outcome = job.run(orders, listeners=listeners, say=lambda line: click.echo(line, err=True))
+    if not events:
+        click.echo(outcome.summary)
+    ctx.exit(outcome.exit_code)
+
+
+def _ask(question: str) -> bool:
+    return click.confirm(question, err=True)

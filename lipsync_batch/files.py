@@ -1,0 +1,121 @@
+"""The files of a batch: where they stand, and how they get there without ever being half there.
+
+A path in jobs.db is relative: to the batch folder, or, when it begins with `_batch/`, to the state folder, which may
+be on another disk. Nothing is ever renamed onto an occupied path: what stands there goes to `_batch/superseded/`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+STATE = "_batch"
+SUPERSEDED = f"{STATE}/superseded"
+LOWEST_FREE = 512 * 1024 * 1024
+"""Bytes that must stay free, so that answers to paid calls can always be recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A batch folder and its state folder."""
+
+    root: Path
+    state: Path
+
+    def path(self, relative: str) -> Path:
+        """The file that a path in jobs.db means."""
+        if relative.startswith(f"{STATE}/"):
+            return self.state / relative.removeprefix(f"{STATE}/")
+        return self.root / relative
+
+    def superseded(self, output: str, tag: str) -> str:
+        """A free relative path in `superseded/` for a file that is, or was, at `output`."""
+        path = Path(output.removeprefix(f"{SUPERSEDED}/").replace("/", "__"))
+        stem, ending = path.stem, path.suffix
+        number = 0
+        while True:
+            more = f".{number}" if number else ""
+            relative = f"{SUPERSEDED}/{stem}.{tag}{more}{ending}"
+            if not os.path.lexists(self.path(relative)):
+                return relative
+            number += 1
+
+    def part(self, relative: str, tag: str) -> Path:
+        """Where a file is downloaded to before it has its name: beside it, so that the rename stays on one disk."""
+        final = self.path(relative)
+        return final.with_name(f"{final.name}.{tag}.part")
+
+    def free_bytes(self) -> int:
+        """On the fuller of the two disks."""
+        return min(shutil.disk_usage(path).free for path in (self.root, self.state))
+
+
+def occupied(path: Path) -> bool:
+    """Whether anything stands there, a dangling link included."""
+    return os.path.lexists(path)
+
+
+def land(part: Path, final: Path) -> None:
+    """Give a whole, checked file its final name, durably. FileExistsError where something stands there."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if occupied(final):
+        raise FileExistsError(errno.EEXIST, "something stands under the final name", str(final))
+    try:
+        part.rename(final)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy(part, final)
+        part.unlink()
+    fsync_folder(final.parent)
+
+
+def duplicate(source: Path, target: Path) -> None:
+    """The same file under a second name: a hard link where the file system has them, else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if occupied(target):
+        raise FileExistsError(errno.EEXIST, "something stands under the final name", str(target))
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        copy(source, target)
+    fsync_folder(target.parent)
+
+
+def copy(source: Path, target: Path) -> None:
+    """A durable copy that is never seen half."""
+    beside = target.with_name(f"{target.name}.copy.part")
+    with source.open("rb") as reading, beside.open("wb") as writing:
+        shutil.copyfileobj(reading, writing, 1024 * 1024)
+        writing.flush()
+        os.fsync(writing.fileno())
+    beside.rename(target)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make names durable: a rename is only on disk when its folder is."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems have no fsync for folders; the rename is then as durable as they make it.
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def matches(path: Path, *, size: int | None, sha256: str | None) -> bool:
+    """Whether a file is, byte for byte, what was committed. False when nothing was."""
+    if sha256 is None:
+        return False
+    try:
+        if size is not None and path.stat().st_size != size:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False

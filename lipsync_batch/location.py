@@ -1,0 +1,115 @@
+"""Where a batch is: BATCH is a manifest or its batch folder, everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lipsync_batch.errors import BatchError, UsageError
+from lipsync_batch.files import STATE, Folder
+
+DATABASE = "jobs.db"
+POINTER = "state-folder.txt"
+"""In `_batch/` of a batch whose state is elsewhere (--state): one line, the path of its state folder."""
+SANDBOX_ENDING = ".sandbox"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Location:
+    """A batch's folders, and the manifest if it was named."""
+
+    folder: Folder
+    manifest: Path | None
+    named: str
+    """How the user named the batch: what commands that go on are written with."""
+
+    @property
+    def database(self) -> Path:
+        return self.folder.state / DATABASE
+
+    @property
+    def exists(self) -> bool:
+        return self.database.exists()
+
+    def must_exist(self) -> None:
+        """BatchError where nothing was run yet."""
+        if not self.exists:
+            raise BatchError(
+                f"{self.named}: nothing was run yet (there is no {self.database})",
+                hint=f"`lipsync-batch run {self.named}` makes the batch; if it is elsewhere, name its folder instead.",
+            )
+
+
+def find(target: Path, *, out: Path | None = None, state: Path | None = None, sandbox: bool = False) -> Location:
+    """The batch that `target` means, whether or not it exists yet. UsageError where it can be none.
+
+    `out` defaults to `out/<manifest's name>` beside the manifest; a rehearsal has a folder of its own.
+    """
+    if not target.exists():
+        raise UsageError(
+            f"{target}: there is no such manifest or batch folder", hint="`lipsync-batch schema` shows what one holds."
+        )
+    if target.is_dir():
+        if out is not None:
+            raise UsageError("--out goes with a manifest; a batch folder is its own", hint="Leave --out away.")
+        return _of_folder(target)
+    manifest = target.resolve()
+    root = (out or manifest.parent / "out" / _name(manifest, sandbox=sandbox)).resolve()
+    return Location(folder=Folder(root, _state(root, state)), manifest=manifest, named=str(target))
+
+
+def prepare(location: Location) -> None:
+    """Make the folders of a batch, and say in the batch folder where its state is."""
+    folder = location.folder
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+        folder.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        inside = folder.root / STATE
+        if folder.state != inside:
+            inside.mkdir(exist_ok=True)
+            (inside / POINTER).write_text(f"{folder.state}\n", encoding="utf-8")
+    except OSError as error:
+        raise BatchError(
+            f"{folder.root}: the batch folder cannot be made ({error.strerror})", hint="Choose another with --out."
+        ) from error
+
+
+def _of_folder(root: Path) -> Location:
+    root = root.resolve()
+    location = Location(folder=Folder(root, _state(root, None)), manifest=None, named=str(root))
+    if not location.exists:
+        raise UsageError(
+            f"{root}: a folder, but not of a batch (there is no {location.database})",
+            hint="Name a manifest, or the folder that `run` made for it.",
+        )
+    return location
+
+
+def _name(manifest: Path, *, sandbox: bool) -> str:
+    return manifest.stem + (SANDBOX_ENDING if sandbox else "")
+
+
+def _state(root: Path, asked: Path | None) -> Path:
+    inside = root / STATE
+    if (inside / POINTER).is_file():
+        return Path((inside / POINTER).read_text(encoding="utf-8").strip())
+    if asked is None:
+        return inside
+    # One --state folder may serve many batches: each has its own below it.
+    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
+    return asked.resolve() / f"{root.name}-{digest}"
+
+
+def forget(location: Location) -> None:
+    """Remove what `prepare` made for a batch that came to nothing. Folders that hold anything else stay."""
+    state = location.folder.state
+    for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "run.log", "lock"):
+        (state / name).unlink(missing_ok=True)
+    shutil.rmtree(state / "sandbox", ignore_errors=True)
+    for folder in (state, location.folder.root / STATE, location.folder.root, location.folder.root.parent):
+        with suppress(OSError):
+            folder.rmdir()

@@ -1,0 +1,91 @@
+"""Is a file text at all, and in which encoding? Asked once, of the whole file, before anything is read from it.
+
+So the readers never meet a character that they cannot decode, and an export in the wrong encoding is one clear error.
+"""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+from typing import TextIO
+
+from lipsync_batch.errors import ManifestError, Problem
+from lipsync_batch.jobs import Place
+
+ENDINGS = (".yaml", ".yml", ".csv", ".tsv", ".jsonl", ".ndjson")
+_CHUNK = 1 << 20
+_UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SAVE_AS = 'save it again as UTF-8 (in a spreadsheet: "CSV UTF-8")'
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a file that `check_text` let pass, with its line ends as they are (the csv module needs them)."""
+    return path.open(encoding=_encoding(path), newline="")
+
+
+def check_text(path: Path) -> None:
+    """ManifestError unless `path` is a file of text in UTF-8, with or without BOM, or in UTF-16 with BOM."""
+    fault = _not_a_file(path)
+    if fault is None:
+        try:
+            fault = _not_text(path)
+        except OSError as error:
+            fault = Problem(place=Place(), cause=f"cannot be read: {error.strerror}", remedy="check its permissions")
+    if fault is not None:
+        raise ManifestError(path, [fault])
+
+
+def _not_a_file(path: Path) -> Problem | None:
+    if path.is_dir():
+        inside = sorted(child.name for child in path.iterdir() if child.suffix.lower() in ENDINGS)
+        remedy = f"name a file in it, such as {inside[0]}" if inside else "name a file"
+        return Problem(place=Place(), cause="is a folder", remedy=remedy)
+    if not path.exists():
+        return Problem(place=Place(), cause="there is no such file", remedy="check its name and folder")
+    return None
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start.startswith(_UTF16_MARKS) and start not in _UTF32_MARKS:
+        return "utf-16"
+    return "utf-8-sig"
+
+
+def _not_text(path: Path) -> Problem | None:
+    encoding = _encoding(path)
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line = 1
+    with path.open("rb") as file:
+        while True:
+            chunk = file.read(_CHUNK)
+            try:
+                text = decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                good = error.object[: error.start].decode(encoding, errors="ignore")
+                return _undecodable(error, line + good.count("\n"))
+            if "\0" in text:
+                return _nul(line + text[: text.index("\0")].count("\n"))
+            if not chunk:
+                return None
+            line += text.count("\n")
+
+
+def _undecodable(error: UnicodeDecodeError, line: int) -> Problem:
+    byte = error.object[error.start]
+    cause = f"byte 0x{byte:02X} is not UTF-8"
+    if "16" in error.encoding:
+        cause = "is cut off in the middle of a character of UTF-16"
+    elif (meant := bytes([byte]).decode("cp1252", errors="replace")) != "\N{REPLACEMENT CHARACTER}":
+        cause += f' (in Windows-1252 it would be "{meant}")'
+    return Problem(place=Place(line=line), cause=cause, remedy=_SAVE_AS)
+
+
+def _nul(line: int) -> Problem:
+    return Problem(
+        place=Place(line=line),
+        cause="holds a NUL byte: it is not text, or it is UTF-16 or UTF-32 without a byte order mark that says so",
+        remedy=_SAVE_AS,
+    )

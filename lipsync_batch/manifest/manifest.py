@@ -1,0 +1,83 @@
+"""A manifest of any format, opened: its settings, and its jobs as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lipsync_batch.errors import ManifestError, Problem
+from lipsync_batch.jobs import Job, Place
+from lipsync_batch.manifest import csv_rows, json_rows, yaml_rows
+from lipsync_batch.manifest.encoding import ENDINGS, check_text
+from lipsync_batch.manifest.expand import Expander
+from lipsync_batch.manifest.fields import Row
+from lipsync_batch.manifest.sections import Sections, read_sections
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """A manifest that could be read. What is wrong with single rows comes with the jobs."""
+
+    path: Path
+    """Absolute."""
+    sections: Sections = field(repr=False)
+    rows: Callable[[Path], Iterator[Row | Problem]] = field(repr=False)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Manifest:
+        """Open a manifest: .yaml .yml .csv .tsv .jsonl .ndjson.
+
+        ManifestError for what makes all of it unreadable: no such file, a folder, another encoding, no jobs in it,
+        broken YAML, or sections (settings, tables, defaults, overrides) that are wrong.
+        """
+        path = Path(path).absolute()
+        check_text(path)
+        match path.suffix.lower():
+            case ".yaml" | ".yml":
+                return cls(path=path, sections=read_sections(path, yaml_rows.sections(path)), rows=yaml_rows.rows)
+            case ".csv" | ".tsv":
+                csv_rows.check(path)
+                return cls(path=path, sections=Sections(), rows=csv_rows.rows)
+            case ".jsonl" | ".ndjson":
+                json_rows.check(path)
+                return cls(path=path, sections=Sections(), rows=json_rows.rows)
+        raise ManifestError(path, [_unknown_ending(path)])
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """The `settings:` section, checked: as written, but for `out`, which is absolute."""
+        return self.sections.settings
+
+    def jobs(self) -> Iterator[Job | Problem]:
+        """Jobs and problems, in manifest order; memory does not grow with the manifest, nor with a grid.
+
+        A row may yield several jobs and several problems. Whether keys and outputs are unique over all jobs, and
+        whether files exist, is for the caller to find out.
+        """
+        expander = Expander(
+            base=self.path.parent,
+            defaults=self.sections.defaults,
+            tables=self.sections.tables,
+            overrides=self.sections.overrides,
+        )
+        for row in self.rows(self.path):
+            if isinstance(row, Problem):
+                yield row
+            else:
+                yield from expander.expand(row)
+        yield from expander.unused_overrides()
+
+
+def _unknown_ending(path: Path) -> Problem:
+    ending = path.suffix.lower()
+    remedy = f"a manifest ends in {', '.join(ENDINGS)}"
+    if ending in {".xlsx", ".xls", ".ods", ".numbers"}:
+        remedy = 'in the spreadsheet, save it as "CSV UTF-8"'
+    elif ending == ".json":
+        remedy = "write one object a line into a .jsonl: jq -c '.[]' FILE.json > FILE.jsonl"
+    return Problem(place=Place(), cause=f'"{path.name}" is not a kind of manifest', remedy=remedy)

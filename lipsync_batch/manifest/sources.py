@@ -1,0 +1,158 @@
+"""Media as a manifest names them: a path, a glob, a link or a data URI.
+
+Whether a file is there, and whether it is media, is asked later and once a file, not here and once a row.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import glob
+import os
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from lipsync_batch.jobs import DataUri, Link, LocalFile, Source
+from lipsync_batch.manifest.faults import FieldError
+
+Kind = Literal["video", "audio"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
+_DATA = re.compile(r"data:(?P<kind>video|audio)/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,(?P<body>.+)", re.DOTALL)
+_POSSIBLE = "possible are a path, an https link and a data URI"
+_MAGIC = re.compile(r"[*?\[]")
+_CLOUD = frozenset({"s3", "gs", "az"})
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A source, and the path or link that names it: templates and default keys are made of that."""
+
+    source: Source
+    path: str
+    """As written or matched; of a link its path; empty for a data URI."""
+
+    @property
+    def text(self) -> str:
+        """What would name this source alone."""
+        match self.source:
+            case LocalFile(path=path):
+                return str(path)
+            case Link(url=url):
+                return url
+            case DataUri(text=text):
+                return text
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def stem(self) -> str:
+        name = self.name
+        return name.rpartition(".")[0] or name
+
+
+UNKNOWN = Media(Link(url=""), "unknown")
+"""Stands for media that is missing or wrong, so that the rest of its row can still be checked."""
+
+
+def find(text: str, kind: Kind, base: Path) -> list[Media]:
+    """What `text` names: one source, or a glob's matches in the order of their names.
+
+    A file that is called like a glob (`clip[1].mp4`) wins over it. FieldError if `text` cannot be meant, or if nothing
+    matches.
+    """
+    scheme = _SCHEME.match(text) if ":" in text else None
+    if scheme is None:
+        return _paths(text, base)
+    name = scheme[1].lower()
+    if name == "data":
+        return [Media(_data_uri(text, kind), "")]
+    if name in {"http", "https"}:
+        return [_link(text)]
+    if not scheme[2]:  # no //: a colon may well be part of a file's name
+        return _paths(text, base)
+    if name in _CLOUD:
+        raise FieldError(f"{name}:// is not supported yet", "use a presigned https link")
+    raise FieldError(f"{name}:// is not supported", f"{_POSSIBLE}; of a local file write the path alone")
+
+
+def parent(media: Media, base: Path) -> str:
+    """The folder that the media stands in, relative to the manifest; of one elsewhere only the folder's own name.
+
+    So `{video.parent}/{video.stem}.mp4` mirrors a tree, and never leads out of the batch folder.
+    """
+    folder = media.path.rpartition("/")[0]
+    if isinstance(media.source, LocalFile):
+        return _relative(folder or ("/" if media.path[0] == "/" else ""), base)
+    return folder.rpartition("/")[2] or "."
+
+
+@lru_cache(maxsize=1024)
+def _relative(folder: str, base: Path) -> str:
+    inside = os.path.relpath(base / folder, base)
+    return Path(os.path.normpath(base / folder)).name or "." if inside.startswith("..") else inside
+
+
+def _paths(text: str, base: Path) -> list[Media]:
+    if text[0] == "~":
+        text = os.path.expanduser(text)  # noqa: PTH111 (globs are text)
+    if _MAGIC.search(text) and not os.path.lexists(base / text):
+        return _matches(text, base)
+    if text.endswith("/"):
+        raise FieldError(f'"{text}" is a folder', f"name a file in it, or all of them: {text}*.mp4")
+    if "\0" in text:
+        raise FieldError("holds a NUL character", "remove it")
+    return [_local(text, base)]
+
+
+@lru_cache(maxsize=1024)  # one video often has many rows
+def _local(text: str, base: Path) -> Media:
+    return Media(LocalFile(path=base / text), text)
+
+
+def _matches(pattern: str, base: Path) -> list[Media]:
+    found = glob.iglob(pattern, root_dir=base, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    matches = sorted(match for match in found if (base / match).is_file())
+    if not matches:
+        raise _no_match(pattern, base)
+    return [_local(match, base) for match in matches]
+
+
+def _no_match(pattern: str, base: Path) -> FieldError:
+    fixed = _MAGIC.split(pattern, maxsplit=1)[0]
+    folder = base / fixed.rpartition("/")[0] if not fixed.startswith("/") else Path(fixed.rpartition("/")[0] or "/")
+    if not folder.is_dir():
+        return FieldError(f'"{pattern}" matches no file: there is no folder {folder}', "check the path")
+    return FieldError(f'"{pattern}" matches no file in {folder}', "check the pattern (** goes into folders)")
+
+
+def _link(text: str) -> Media:
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise FieldError("the link holds a space or a control character", "write a space in a link as %20")
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        host = None
+    if not host:
+        raise FieldError("the link has no host, or a wrong one", "write https://host/path")
+    return Media(Link(url=text), unquote(url.path))
+
+
+def _data_uri(text: str, kind: Kind) -> DataUri:
+    """A data URI without the line breaks that YAML and spreadsheets put into long values."""
+    text = "".join(text.split())
+    match = _DATA.fullmatch(text)
+    if match is None or match["kind"] != kind:
+        raise FieldError(f"the data URI is not one of {kind}", f"begin it with data:{kind}/...;base64,")
+    try:
+        base64.b64decode(match["body"], validate=True)
+    except binascii.Error as error:
+        raise FieldError("the data URI's base64 cannot be decoded", "encode the whole file once more") from error
+    return DataUri(text=text)

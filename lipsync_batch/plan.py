@@ -1,0 +1,228 @@
+"""A manifest against the store: what is new, changed, resuming, done or removed, and what that would cost.
+
+Looking at the inputs happens here: each local file is probed and hashed once, and known again by path, inode, size and
+time of change. Nothing is sent, and nothing is written but what was learned about files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from lipsync_batch import inputs
+from lipsync_batch.capabilities import LIP_SYNC
+from lipsync_batch.errors import SHOWN_PROBLEMS, ManifestError, Problem
+from lipsync_batch.inputs import FileFacts, Kind, Trouble
+from lipsync_batch.jobs import Audio, Job, LocalFile, Pair, Place, Source, Text, Want
+from lipsync_batch.manifest import Manifest
+from lipsync_batch.providers.base import Price
+from lipsync_batch.settings import Settings
+from lipsync_batch.store import Store
+from lipsync_batch.store.staging import Change, Facts
+
+SECONDS_PER_BYTE = 0.125
+"""An upper bound of how long a text takes to say: 8 UTF-8 bytes a second are slower than any of the voices."""
+SHOWN_WARNINGS = 20
+SHOWN_JOBS = 200
+REMEMBERED_FILES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a run would do. Money in micro-USD, sizes in bytes."""
+
+    jobs: int
+    changes: Mapping[Change, int]
+    by: Mapping[str, Mapping[Change, int]]
+    """The same for each value of the label that was asked for."""
+    listed: Sequence[tuple[str, Change]]
+    """The first jobs that are not simply done: (key, change)."""
+    paid_pairs: int
+    """Pairs that would be paid for, each once however many jobs want it."""
+    cost: int | None
+    """What they should cost; None where no price is known."""
+    price_source: str
+    upload_bytes: int
+    remade: int
+    """Finished pairs that jobs turn away from, to have another one made."""
+    finished: int
+    warnings: Sequence[str]
+    """The first of them."""
+    warning_count: int
+    problems: Sequence[Problem]
+    """What is wrong with rows that are skipped; the first of them."""
+    problem_count: int
+
+
+class Planner:
+    """Takes one manifest into the store's staging tables, and says what it found."""
+
+    def __init__(
+        self, manifest: Manifest, store: Store, settings: Settings, *, told: Callable[[int], None] | None = None
+    ) -> None:
+        self._manifest = manifest
+        self._store = store
+        self._settings = settings
+        self._told = told
+        self._inline = settings.media_base_url is None
+        limit = settings.inline_limit
+        self._capabilities = LIP_SYNC if limit is None else replace(LIP_SYNC, inline_limit=limit)
+        self._problems: list[Problem] = []
+        self._problem_count = 0
+        self._warnings: dict[str, None] = {}
+        self._warning_count = 0
+        self._jobs = 0
+        self._look = lru_cache(maxsize=REMEMBERED_FILES)(self._look_at)
+        self.staging = store.staging()
+
+    def stage(self) -> None:
+        """Read every row and look at every input. What is wrong is gathered, all of it; see `check`."""
+        for item in self._manifest.jobs():
+            match item:
+                case Problem():
+                    self._report(item)
+                case Job():
+                    self._take(item)
+        self.staging.flush()
+        for problem in self.staging.problems(SHOWN_PROBLEMS):
+            self._report(problem)
+
+    def check(self) -> None:
+        """ManifestError with everything that was wrong, if anything was and is not to be skipped."""
+        if not self._problem_count:
+            return
+        if self._settings.skip_invalid and self._jobs:
+            return
+        hint = "Nothing was submitted. Mend these, or go on without them: --skip-invalid"
+        raise ManifestError(self._manifest.path, self._problems, total=self._problem_count, hint=hint)
+
+    def plan(self, price: Price | None, *, by: str | None = None, where: Mapping[str, str] | None = None) -> Plan:
+        """What a run would do with what was staged, or with those of its jobs that have certain labels."""
+        self.staging.narrow(where or {})
+        bill = self.staging.bill()
+        remade, finished = self.staging.remade()
+        cost = None
+        if price is not None:
+            cost = bill.pairs * price.per_generation + int(bill.billable_seconds) * price.per_second
+        return Plan(
+            jobs=self._jobs,
+            changes=self.staging.changes(),
+            by=self.staging.changes_by(by) if by else {},
+            listed=self.staging.listed(SHOWN_JOBS),
+            paid_pairs=bill.pairs,
+            cost=cost,
+            price_source=price.source if price else "",
+            upload_bytes=bill.upload_bytes,
+            remade=remade,
+            finished=finished,
+            warnings=list(self._warnings),
+            warning_count=self._warning_count,
+            problems=self._problems,
+            problem_count=self._problem_count,
+        )
+
+    def _take(self, job: Job) -> None:
+        """A job into the staging tables, or what is wrong with its inputs into the list."""
+        want = job.want
+        video = self._file(want.video, "video")
+        audio = self._file(want.speech.source, "audio") if isinstance(want.speech, Audio) else None
+        troubles = [(kind, t) for kind, t in (("video", video), ("audio", audio)) if isinstance(t, Trouble)]
+        if troubles and not self._paid_for_as_it_was(job.want):
+            for kind, trouble in troubles:
+                self._report(Problem(place=job.place, field=kind, cause=trouble.cause, remedy=trouble.remedy))
+            self.staging.skip(job.key)
+            return
+        if troubles:
+            video, audio = self._last_known(want)
+        assert not isinstance(video, Trouble)
+        assert not isinstance(audio, Trouble)
+        for warning in inputs.warnings_for(
+            want, video=video, audio=audio, inline=self._inline, capabilities=self._capabilities
+        ):
+            self._warn(job, warning)
+        self.staging.add(job, _pair(want, video, audio), self._facts(want, video, audio))
+        self._jobs += 1
+        if self._told is not None:
+            self._told(self._jobs)
+
+    # Inputs
+
+    def _file(self, source: Source, kind: Kind) -> FileFacts | Trouble | None:
+        """What is known of a local file; None for links and data URIs."""
+        return self._look(source.path, kind) if isinstance(source, LocalFile) else None
+
+    def _look_at(self, path: Path, kind: Kind) -> FileFacts | Trouble:
+        facts = self._store.inputs.fresh(path, kind) or inputs.inspect(path, kind)
+        if isinstance(facts, Trouble):
+            return facts
+        self._store.inputs.keep(facts, kind)
+        too_large = inputs.too_large_to_send(facts, self._capabilities) if self._inline else None
+        return too_large or facts
+
+    def _last_known(self, want: Want) -> tuple[FileFacts | None, FileFacts | None]:
+        """The facts of a pair's local files as they were when they were last read."""
+        known = self._store.inputs.last_known
+        video = known(want.video.path, "video") if isinstance(want.video, LocalFile) else None
+        speech = want.speech
+        if isinstance(speech, Audio) and isinstance(speech.source, LocalFile):
+            return video, known(speech.source.path, "audio")
+        return video, None
+
+    def _paid_for_as_it_was(self, want: Want) -> bool:
+        """Whether a pair whose inputs are gone needs them no more: the provider has it already."""
+        video, audio = self._last_known(want)
+        if isinstance(want.video, LocalFile) and video is None:
+            return False
+        if isinstance(want.speech, Audio) and isinstance(want.speech.source, LocalFile) and audio is None:
+            return False
+        return self.staging.paid_for(_pair(want, video, audio).fingerprint)
+
+    def _facts(self, want: Want, video: FileFacts | None, audio: FileFacts | None) -> Facts:
+        seconds = audio.media.duration if audio and audio.media else None
+        sizes = (facts.size for facts in (video, audio) if facts is not None)
+        return Facts(
+            speech_seconds=seconds,
+            billable_seconds=self._billable_seconds(want, seconds),
+            upload_bytes=sum(sizes) if self._inline else 0,
+        )
+
+    def _billable_seconds(self, want: Want, seconds: float | None) -> float:
+        """What the price is multiplied with: the speech's length, or an upper bound of it."""
+        match want.speech:
+            case Text(text=text):
+                return len(text.encode()) * SECONDS_PER_BYTE
+            case Audio():
+                return self._capabilities.max_seconds if seconds is None else seconds
+
+    # What is told
+
+    def _report(self, problem: Problem) -> None:
+        self._problem_count += 1
+        if len(self._problems) < SHOWN_PROBLEMS:
+            self._problems.append(problem)
+
+    def _warn(self, job: Job, warning: str) -> None:
+        """Each warning once, however many jobs share the file that it is about."""
+        self._warning_count += 1
+        if len(self._warnings) < SHOWN_WARNINGS:
+            self._warnings.setdefault(f"{_where(job.place, job.key)}: {warning}")
+
+
+def _pair(want: Want, video: FileFacts | None, audio: FileFacts | None) -> Pair:
+    video_sha256 = video.sha256 if video else None
+    audio_sha256 = audio.sha256 if audio else None
+    return Pair(
+        fingerprint=inputs.fingerprint(want, video_sha256=video_sha256, audio_sha256=audio_sha256),
+        video=want.video,
+        speech=want.speech,
+        take=want.take,
+        model=want.model,
+        video_sha256=video_sha256,
+        audio_sha256=audio_sha256,
+    )
+
+
+def _where(place: Place, key: str) -> str:
+    return ", ".join(part for part in (str(place), f'job "{key}"') if part)

@@ -1,0 +1,38 @@
+"""Files that are never seen half-written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+
+@contextmanager
+def replacing(path: Path, *, encoding: str = "utf-8", newline: str = "\n") -> Iterator[TextIO]:
+    """Write `path` anew: what is written appears under its name all at once, when the block ends well.
+
+    When it does not, the old file stays as it was. The process id in the temporary name keeps apart a run and a
+    `report` command that write at the same time: the last one to finish wins, with a whole file.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        # A lone surrogate (a broken file name, a provider's broken JSON) must not cost the report of a whole night.
+        with part.open("w", encoding=encoding, errors="backslashreplace", newline=newline) as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,68 @@
+"""The three reports of a batch, written beside its videos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from lipsync_batch.jobs import StopReason
+from lipsync_batch.report import advice
+from lipsync_batch.report.atomic import replacing
+from lipsync_batch.report.csv_file import write_csv
+from lipsync_batch.report.json_file import write_json
+from lipsync_batch.report.overview import Overview
+from lipsync_batch.report.page import Page, write_page
+from lipsync_batch.report.schema import Cost, Counts, ReportHead
+from lipsync_batch.report.source import Source
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Paths:
+    """Where the reports of a batch lie."""
+
+    json: Path
+    csv: Path
+    html: Path
+
+    @classmethod
+    def inside(cls, folder: Path) -> Paths:
+        return cls(json=folder / "report.json", csv=folder / "report.csv", html=folder / "report.html")
+
+
+def write_reports(source: Source, folder: Path, *, stop_reason: StopReason, written_at: datetime) -> Paths:
+    """Write report.json, report.csv and report.html into the batch folder, each whole or not at all.
+
+    The jobs are read twice, and of all of them only what the page shows is held (see `Overview`). The same batch at the
+    same instant gives the same bytes. Raises OSError when the disk does not take them; the reports from before stay.
+    """
+    paths = Paths.inside(folder)
+    batch, counts, costs = source.batch(), source.counts(), source.costs()
+    head = ReportHead(
+        batch_id=batch.batch_id,
+        manifest=batch.manifest,
+        stop_reason=stop_reason,
+        counts=Counts(**{state.value: number for state, number in counts.items()}),
+        cost=Cost.of(costs),
+    )
+    overview = Overview()
+    with replacing(paths.json) as out:
+        write_json(out, head, overview.watching(source.records()))
+    with replacing(paths.csv, encoding="utf-8-sig", newline="") as out:
+        write_csv(out, overview.rows.labels, source.records())
+    with replacing(paths.html) as out:
+        write_page(
+            out,
+            Page(
+                name=folder.resolve().name,
+                batch=batch,
+                runs=source.runs(),
+                counts=counts,
+                costs=costs,
+                stop_reason=stop_reason,
+                written_at=written_at,
+                overview=overview,
+                steps=advice.next_steps(stop_reason, counts, folder),
+            ),
+        )
+    return paths

@@ -1,0 +1,138 @@
+"""Before the lanes start: every finished file to the place where the manifest wants it now, and what is gone noticed.
+
+Renames go by way of a holding name that nothing else has, in two phases, written down before the first: so two jobs may
+swap their outputs, and a crash between any two renames loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from lipsync_batch import files
+from lipsync_batch.events import Events, Moved, Noticed
+from lipsync_batch.files import Folder
+from lipsync_batch.jobs import State
+from lipsync_batch.store.ledger import FileMove, Ledger
+from lipsync_batch.store.reads import Finished, Reads
+
+
+class Arranger:
+    """The finished files of a batch against its jobs."""
+
+    def __init__(self, folder: Folder, reads: Reads, ledger: Ledger, events: Events) -> None:
+        self._folder = folder
+        self._reads = reads
+        self._ledger = ledger
+        self._events = events
+
+    async def arrange(self, *, verify: bool) -> None:
+        """Finish what an earlier run began, notice what is missing, then move, link and copy.
+
+        With `verify` each finished file is read again and compared with the checksum that was committed for it.
+        """
+        await self._finish_moves()
+        for pair in list(self._reads.finished()):
+            await self._inspect(pair, verify=verify)
+        await self._place()
+
+    async def _inspect(self, pair: Finished, *, verify: bool) -> None:
+        """A finished pair keeps only outputs that are there; with none left it is fetched again, for nothing."""
+        known = self._reads.outputs(pair.fingerprint)
+        good = [path for path in known if await asyncio.to_thread(self._stands, path, pair, verify=verify)]
+        bad = [path for path in known if path not in good]
+        if good:
+            if bad:
+                await self._ledger.outputs_gone(bad)
+            return
+        wanted = self._reads.wanted_outputs(pair.fingerprint)
+        if not wanted:
+            return
+        await self._ledger.output_missing(pair.fingerprint, bad)
+        self._events.emit(Moved(name=wanted[0], pair=pair.fingerprint, old=State.DONE, new=State.READY))
+        self._events.emit(
+            Noticed(message="the finished video is missing or damaged: it is fetched again", name=wanted[0])
+        )
+
+    def _stands(self, path: str, pair: Finished, *, verify: bool) -> bool:
+        file = self._folder.path(path)
+        if verify and pair.sha256 is not None:
+            return files.matches(file, size=pair.bytes, sha256=pair.sha256)
+        try:
+            return file.is_file() and pair.bytes in (None, file.stat().st_size)
+        except OSError:
+            return False
+
+    async def _place(self) -> None:
+        """Give finished files the names that jobs want now: moved if no job wants the old name, else linked."""
+        moves: list[FileMove] = []
+        links: list[tuple[str, str]] = []
+        taken: set[str] = set()
+        for fingerprint, output in self._reads.unplaced():
+            wanted = set(self._reads.wanted_outputs(fingerprint))
+            spare = [p for p in self._reads.outputs(fingerprint) if p not in wanted and p not in taken]
+            if spare:
+                taken.add(spare[0])
+                moves.append(self._move(fingerprint, spare[0], output))
+            else:
+                links.append((fingerprint, output))
+        if moves:
+            await self._ledger.plan_file_moves(moves)
+            await self._carry_out(moves)
+        for fingerprint, output in links:
+            await self._link(fingerprint, output)
+
+    def _move(self, fingerprint: str, source: str, target: str) -> FileMove:
+        tag = fingerprint.rpartition(":")[2][:16]
+        return FileMove(holding=f"{target}.{tag}.moving", source=source, target=target, fingerprint=fingerprint)
+
+    async def _finish_moves(self) -> None:
+        moves, held = self._reads.file_moves()
+        if moves:
+            await (self._land(moves) if held else self._carry_out(moves))
+
+    async def _carry_out(self, moves: list[FileMove]) -> None:
+        """Phase one: every file leaves its old name. Nobody takes an old name before all have left."""
+        for move in moves:
+            source, holding = self._folder.path(move.source), self._folder.path(move.holding)
+            if not files.occupied(holding) and files.occupied(source):
+                await asyncio.to_thread(files.land, source, holding)
+        await self._ledger.file_moves_held()
+        await self._land(moves)
+
+    async def _land(self, moves: list[FileMove]) -> None:
+        """Phase two: every file takes its new name; what stands there, and is not ours to overwrite, goes aside."""
+        for move in moves:
+            holding, target = self._folder.path(move.holding), self._folder.path(move.target)
+            if files.occupied(holding):
+                await self._clear(move.target)
+                await asyncio.to_thread(files.land, holding, target)
+            await self._ledger.file_moved(move, landed=files.occupied(target))
+
+    async def _link(self, fingerprint: str, output: str) -> None:
+        """Another job wants a file that stays where it is."""
+        sources = [path for path in self._reads.outputs(fingerprint) if self._folder.path(path).is_file()]
+        if not sources:
+            return
+        await self._clear(output)
+        await asyncio.to_thread(files.duplicate, self._folder.path(sources[0]), self._folder.path(output))
+        await self._ledger.outputs_added(fingerprint, [output])
+
+    async def _clear(self, path: str) -> None:
+        await clear(path, self._folder, self._reads, self._ledger, self._events)
+
+
+async def clear(path: str, folder: Folder, reads: Reads, ledger: Ledger, events: Events) -> None:
+    """Make room at a final name: what stands there is kept in `superseded/`."""
+    if not files.occupied(folder.path(path)):
+        return
+    owner = reads.output_owner(path)
+    aside = folder.superseded(path, short(owner) if owner else "found")
+    await asyncio.to_thread(files.land, folder.path(path), folder.path(aside))
+    await ledger.outputs_moved([(path, aside, True)])
+    if owner is None:
+        events.emit(Noticed(message=f"a file that stood in the way was moved to {aside}", name=path))
+
+
+def short(fingerprint: str) -> str:
+    """Enough of a fingerprint to tell files apart."""
+    return fingerprint.rpartition(":")[2][:8]

@@ -1,0 +1,115 @@
+"""What the lanes of one run share: who to ask, where to write, when to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from lipsync_batch.clock import Clock
+from lipsync_batch.events import Events, Stopping
+from lipsync_batch.files import Folder
+from lipsync_batch.jobs import StopReason
+from lipsync_batch.providers.base import Provider
+from lipsync_batch.runner.breaker import Breaker
+from lipsync_batch.runner.budget import Budget
+from lipsync_batch.runner.forecast import Forecast
+from lipsync_batch.runner.throttle import Throttle
+from lipsync_batch.store.ledger import Ledger
+from lipsync_batch.store.reads import Reads
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What one run was asked for. Durations in seconds."""
+
+    max_in_flight: int = 20
+    downloads: int = 4
+    check: str = "media"
+    patience: float = 3_600.0
+    deadline: datetime | None = None
+    collect_only: bool = False
+    """Submit nothing; poll and fetch what was paid for."""
+
+
+class Stop:
+    """Why a run ends, and how far it has got with ending. The first reason stands."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self.reason: StopReason | None = None
+        self.submits_closed: StopReason | None = None
+        self.now = False
+        """Downloads break off too."""
+        self.requested = asyncio.Event()
+
+    def request(self, reason: StopReason, message: str) -> None:
+        """End the run: nothing new goes out; what is on the wire is recorded."""
+        if self.reason is not None:
+            return
+        self.reason = reason
+        self.requested.set()
+        if reason not in (StopReason.FINISHED, self.submits_closed):
+            self._events.emit(Stopping(reason=reason, message=message))
+
+    def close_submits(self, reason: StopReason, message: str) -> None:
+        """Submit no more; polls and downloads go on."""
+        if self.submits_closed is not None:
+            return
+        self.submits_closed = reason
+        self._events.emit(Stopping(reason=reason, message=message, submits_only=True))
+
+
+@dataclass(kw_only=True, slots=True)
+class Context:
+    """Passed to every lane."""
+
+    batch_id: str
+    provider: Provider
+    reads: Reads
+    ledger: Ledger
+    folder: Folder
+    clock: Clock
+    events: Events
+    options: Options
+    stop: Stop
+    throttle: Throttle
+    forecast: Forecast
+    breaker: Breaker
+    budget: Budget
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever a request may now be possible that was not before."""
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever there may be something to fetch, or room for it."""
+    moved_at: float = 0.0
+    """When a pair last came further, by the clock."""
+
+    def moved(self) -> None:
+        """A pair came further."""
+        self.moved_at = self.clock.now()
+        self.wake()
+
+    def wake(self) -> None:
+        """Every lane looks again at what it can do."""
+        self.changed.set()
+        self.arrived.set()
+
+
+async def uninterrupted(step: Coroutine[Any, Any, T]) -> T:
+    """Run a step to its end even when the caller is cancelled; the cancellation goes on afterwards.
+
+    For the paid call and the recording of its answer: between the two nobody may be stopped.
+    """
+    task = asyncio.ensure_future(step)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        raise

@@ -1,0 +1,231 @@
+"""The download lane: finished generations become files, whole and right under their final names.
+
+The order of each: fetch beside the final name, length, media check, fsync; sha256 committed; rename; fsync of the
+folder; `done`. Whatever moment the process dies in, the next run sees which of these steps were made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Literal, Protocol
+
+from lipsync_batch import files
+from lipsync_batch.events import Downloaded, Moved, Noticed
+from lipsync_batch.fetch import (
+    BadFile,
+    Broken,
+    DiskFull,
+    Expected,
+    Fetched,
+    LinkDead,
+    Outcome,
+    Stopped,
+    download_client,
+    fetch,
+)
+from lipsync_batch.jobs import FileInfo, State, StopReason
+from lipsync_batch.media import suspect
+from lipsync_batch.part import discard
+from lipsync_batch.runner.arrange import clear, short
+from lipsync_batch.runner.context import Context
+from lipsync_batch.runner.poll import PollLane
+from lipsync_batch.store.reads import Arrival
+
+LINK_REFRESHES = 6
+"""How often the provider is asked for a fresh link; the pauses double from 1 s."""
+BROKEN = 6
+"""How often a transfer may fail for good, each time after reconnects of its own; the pauses double from 2 s."""
+LONGEST_PAUSE = 60.0
+
+
+class Fetcher(Protocol):
+    """Where the bytes are fetched: in this process, or elsewhere. The path is one that the place can write to."""
+
+    async def fetch(self, link: str, destination: Path, expected: Expected, stop: Callable[[], bool]) -> Outcome: ...
+
+    def close(self) -> None: ...
+
+
+class ThreadFetcher:
+    """In this process, in threads: the loop goes on polling while bytes are hashed and checked."""
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="download")
+        self._client = download_client()
+
+    async def fetch(self, link: str, destination: Path, expected: Expected, stop: Callable[[], bool]) -> Outcome:
+        call = partial(fetch, link, destination, expected=expected, stop=stop, client=self._client)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+
+class DownloadLane:
+    """Ready pairs, oldest link first, so many at a time."""
+
+    def __init__(self, context: Context, polls: PollLane, fetcher: Fetcher) -> None:
+        self._context = context
+        self._polls = polls
+        self._fetcher = fetcher
+        self._busy: set[str] = set()
+        self._broken: dict[str, int] = {}
+        self._resting: dict[str, float] = {}
+        """Pairs whose transfer failed, with the time until which they are left alone."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being fetched, and nothing is there to fetch, now or after a rest."""
+        return not self._busy and not self._resting and not self._context.reads.arrivals(1)
+
+    async def run(self) -> None:
+        """Fetch until the run stops; what is on its way then is finished or broken off by the stop's own clock."""
+        async with asyncio.TaskGroup() as group:
+            while not self._context.stop.requested.is_set():
+                for arrival in self._next():
+                    self._busy.add(arrival.fingerprint)
+                    group.create_task(self._collect(arrival))
+                await self._wait()
+
+    def _next(self) -> list[Arrival]:
+        now = self._context.clock.now()
+        self._resting = {fingerprint: until for fingerprint, until in self._resting.items() if until > now}
+        free = self._context.options.downloads - len(self._busy)
+        if free <= 0:
+            return []
+        return self._context.reads.arrivals(free, exclude=[*self._busy, *self._resting])
+
+    async def _wait(self) -> None:
+        """Until something changed, or a rest is over."""
+        context = self._context
+        context.arrived.clear()
+        rests = [until - context.clock.now() for until in self._resting.values()]
+        await context.clock.wait(context.arrived, max(0.0, min(rests)) if rests else None)
+
+    async def _collect(self, arrival: Arrival) -> None:
+        try:
+            await self._collect_one(arrival)
+        except OSError as error:
+            self._disk_trouble(error)
+        finally:
+            self._busy.discard(arrival.fingerprint)
+            self._context.wake()
+
+    async def _collect_one(self, arrival: Arrival) -> None:
+        folder, tag = self._context.folder, _tag(arrival)
+        paths = arrival.outputs or (self._unwanted_path(arrival, tag),)
+        final = folder.path(paths[0])
+        if await asyncio.to_thread(files.matches, final, size=arrival.bytes, sha256=arrival.sha256):
+            await self._finish(arrival, paths)  # it had landed, and the process died before it could say so
+            return
+        if arrival.link is None:
+            await self._refresh(arrival, "the link is not known")
+            return
+        part = folder.part(paths[0], tag)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        check: Literal["media", "size"] = "size" if self._context.options.check == "size" else "media"
+        expected = Expected(bytes=arrival.link_bytes, check=check)
+        outcome = await self._fetcher.fetch(arrival.link, part, expected, lambda: self._context.stop.now)
+        await self._record(arrival, paths, part, outcome)
+
+    def _unwanted_path(self, arrival: Arrival, tag: str) -> str:
+        """No job wants the video any more, but it was paid for: it is kept aside."""
+        known = [path for path in self._context.reads.outputs(arrival.fingerprint) if path.startswith(files.SUPERSEDED)]
+        return known[0] if known else self._context.folder.superseded(arrival.last_output, tag)
+
+    async def _record(self, arrival: Arrival, paths: tuple[str, ...], part: Path, outcome: Outcome) -> None:
+        match outcome:
+            case Fetched(info=info):
+                self._context.events.emit(Downloaded(bytes=info.bytes))
+                await self._land(arrival, paths, part, info)
+            case LinkDead(reason=reason):
+                await self._refresh(arrival, reason)
+            case Broken(reason=reason, retry_after=retry_after):
+                await self._rest(arrival, reason, retry_after)
+            case BadFile(reason=reason):
+                await self._fail(arrival, "bad_file", f"the provider's file is not a usable video: {reason}")
+            case DiskFull(reason=reason):
+                self._context.stop.request(StopReason.DISK_FULL, reason)
+            case Stopped():
+                pass
+
+    async def _land(self, arrival: Arrival, paths: tuple[str, ...], part: Path, info: FileInfo) -> None:
+        context = self._context
+        doubt = suspect(info.media, arrival.speech_seconds) if info.media else None
+        await context.ledger.keep_file(arrival.fingerprint, info, doubt)
+        await self._clear(paths[0])
+        await asyncio.to_thread(files.land, part, context.folder.path(paths[0]))
+        discard(part)
+        await self._finish(arrival, paths)
+
+    async def _finish(self, arrival: Arrival, paths: tuple[str, ...]) -> None:
+        """The first job has its file; the others that want the same pair get it as a hard link."""
+        folder = self._context.folder
+        for path in paths[1:]:
+            if self._context.reads.output_owner(path) == arrival.fingerprint and folder.path(path).exists():
+                continue
+            await self._clear(path)
+            await asyncio.to_thread(files.duplicate, folder.path(paths[0]), folder.path(path))
+        await self._context.ledger.done(arrival.fingerprint, paths, superseded=not arrival.outputs)
+        self._broken.pop(arrival.fingerprint, None)
+        self._tell(arrival, State.DONE)
+
+    async def _clear(self, path: str) -> None:
+        context = self._context
+        await clear(path, context.folder, context.reads, context.ledger, context.events)
+
+    async def _refresh(self, arrival: Arrival, reason: str) -> None:
+        """The link is dead: the provider is asked for a fresh one, so often; never for a new generation."""
+        if arrival.link_refreshes >= LINK_REFRESHES:
+            code = "output_gone" if arrival.sha256 else "link_dead"
+            await self._fail(arrival, code, f"the provider gave no working link to the video: {reason}")
+            return
+        await self._context.ledger.refresh_link(arrival.fingerprint)
+        self._tell(arrival, State.SUBMITTED, message=reason)
+        self._polls.board(arrival.fingerprint)
+
+    async def _rest(self, arrival: Arrival, reason: str, retry_after: float | None) -> None:
+        """The transfer failed: leave it alone for a while, and give it up after so many rounds."""
+        rounds = self._broken[arrival.fingerprint] = self._broken.get(arrival.fingerprint, 0) + 1
+        if rounds >= BROKEN:
+            await self._fail(arrival, "download_failed", f"the video could not be fetched: {reason}")
+            return
+        pause = max(retry_after or 0.0, min(LONGEST_PAUSE, 2.0**rounds))
+        self._resting[arrival.fingerprint] = self._context.clock.now() + pause
+        self._context.events.emit(
+            Noticed(message=f"download broke off, again in {pause:.0f} s: {reason}", name=arrival.name)
+        )
+
+    async def _fail(self, arrival: Arrival, code: str, message: str) -> None:
+        self._broken.pop(arrival.fingerprint, None)
+        await self._context.ledger.fail(arrival.fingerprint, State.READY, code=code, message=message)
+        self._tell(arrival, State.FAILED, code=code, message=message)
+
+    def _disk_trouble(self, error: OSError) -> None:
+        """The batch folder cannot be written to: nothing is lost, and no more is fetched until a person has looked."""
+        self._context.stop.request(StopReason.DISK_FULL, f"the batch folder cannot be written to: {error}")
+
+    def _tell(self, arrival: Arrival, new: State, *, code: str | None = None, message: str | None = None) -> None:
+        self._context.moved()
+        self._context.events.emit(
+            Moved(
+                name=arrival.name,
+                pair=arrival.fingerprint,
+                old=State.READY,
+                new=new,
+                wanted=bool(arrival.outputs),
+                generation_id=arrival.generation_id,
+                code=code,
+                message=message,
+            )
+        )
+
+
+def _tag(arrival: Arrival) -> str:
+    """Names a generation in file names. Not by its id, which may hold `/` or `:`, or begin with `-`."""
+    return f"{short(arrival.fingerprint)}-{arrival.attempt}"

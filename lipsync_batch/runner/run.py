@@ -1,0 +1,190 @@
+"""One run: the lanes in one TaskGroup, under one stop reason.
+
+The dispatcher gives each request that the rate allows to the lane that needs it most: submits first while slots are
+open, then the generation most worth asking. The downloads need no requests and go on beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from lipsync_batch.capabilities import MIB
+from lipsync_batch.files import LOWEST_FREE
+from lipsync_batch.jobs import StopReason
+from lipsync_batch.providers.base import Denied, NotFound, Running, Unavailable
+from lipsync_batch.runner.context import Context
+from lipsync_batch.runner.download import DownloadLane, Fetcher
+from lipsync_batch.runner.poll import PollLane
+from lipsync_batch.runner.submit import SubmitLane
+from lipsync_batch.runner.throttle import Permit
+
+WIRES = 32
+"""Requests that may be unanswered at once."""
+LATE = 300.0
+"""A generation that has been due for so long goes before any submit. Seconds."""
+DRAIN = 10.0
+"""How long what is on its way may take to end after a stop. Seconds."""
+BREAK_OFF = 2.0
+"""How long a download that was told to break off may take to do so, before it is left behind. Seconds."""
+DISK_LOOKS = 10.0
+"""Seconds between two looks at the free space."""
+PROBE = "lipsync-batch-probe"
+"""An id that the API cannot know: asking after it costs nothing and says whether the service answers."""
+
+
+class Run:
+    """The lanes of one run and what they share."""
+
+    def __init__(self, context: Context, fetcher: Fetcher) -> None:
+        self._context = context
+        self._polls = PollLane(context)
+        self._submits = SubmitLane(context, self._polls)
+        self._downloads = DownloadLane(context, self._polls, fetcher)
+        self._wires: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> StopReason:
+        """Work until nothing is left to do or something stops the run; why it ended."""
+        context = self._context
+        context.moved_at = context.clock.now()
+        async with asyncio.TaskGroup() as lanes:
+            lanes.create_task(self._dispatch(lanes))
+            downloads = lanes.create_task(self._downloads.run())
+            watch = [lanes.create_task(self._watch_disk()), lanes.create_task(self._watch_deadline())]
+            await context.stop.requested.wait()
+            for task in watch:
+                task.cancel()
+            context.wake()
+            await self._drain(downloads)
+        assert context.stop.reason is not None
+        return context.stop.reason
+
+    async def _drain(self, downloads: asyncio.Task[None]) -> None:
+        """After a stop: downloads have a while to end, then break off; answers to submits are waited for.
+
+        A submit has time-outs of its own, and is never given up while its answer may still come.
+        """
+        context = self._context
+        await context.clock.wait_for_task(downloads, DRAIN)
+        context.stop.now = True
+        await context.clock.wait_for_task(downloads, BREAK_OFF)
+        downloads.cancel()
+        while self._wires:
+            await asyncio.wait(self._wires)
+
+    async def _dispatch(self, lanes: asyncio.TaskGroup) -> None:
+        context = self._context
+        while not context.stop.requested.is_set():
+            context.changed.clear()
+            self._end_if_over()
+            if not self._wanted():
+                await context.clock.wait(context.changed, self._wait_seconds())
+                continue
+            permit = await self._permit()
+            if permit is None:
+                continue
+            step = self._take(permit)
+            if step is None:
+                permit.unused()
+                continue
+            self._spawn(lanes, step)
+
+    def _wanted(self) -> bool:
+        """Whether a request would be of use now."""
+        if len(self._wires) >= WIRES:
+            return False
+        if self._context.breaker.probe_due() and not self._submits.on_the_wire:
+            return True
+        return self._polls.next_flight() is not None or self._submits.next_turn() is not None
+
+    def _take(self, permit: Permit) -> Coroutine[Any, Any, None] | None:
+        """The step that the next request is for; None when none is of use any more."""
+        if self._context.breaker.probe_due():
+            return self._probe(permit)
+        if (flight := self._polls.next_flight(late_by=LATE)) is not None:
+            return self._polls.ask(flight, permit)
+        if (turn := self._submits.next_turn()) is not None:
+            return self._submits.send(turn, permit)
+        if (flight := self._polls.next_flight()) is not None:
+            return self._polls.ask(flight, permit)
+        return None
+
+    async def _permit(self) -> Permit | None:
+        """A request's permit; None when the run stops first."""
+        context = self._context
+        waiting = asyncio.ensure_future(context.throttle.acquire())
+        stopping = asyncio.ensure_future(context.stop.requested.wait())
+        try:
+            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not waiting.done():
+                waiting.cancel()
+        if not waiting.done() or waiting.cancelled():
+            return None
+        return waiting.result()
+
+    def _spawn(self, lanes: asyncio.TaskGroup, step: Coroutine[Any, Any, None]) -> None:
+        task = lanes.create_task(step)
+        self._wires.add(task)
+        task.add_done_callback(self._came_back)
+
+    def _came_back(self, task: asyncio.Task[None]) -> None:
+        self._wires.discard(task)
+        self._context.wake()
+
+    async def _probe(self, permit: Permit) -> None:
+        """Ask whether the service answers at all; only then may a submit go out again."""
+        breaker = self._context.breaker
+        breaker.probe_failed()  # schedules the next one; an answer closes the breaker
+        try:
+            answer = await self._context.provider.check(PROBE)
+        finally:
+            permit.answered()
+        if isinstance(answer, NotFound | Running | Denied) or not isinstance(answer, Unavailable):
+            breaker.probe_answered()
+
+    def _wait_seconds(self) -> float | None:
+        """How long until a request may be of use that only time holds back, or patience is at its end."""
+        waits = [self._polls.wait_seconds(), self._submits.wait_seconds(), self._patience_left()]
+        known = [wait for wait in waits if wait is not None]
+        return max(0.001, min(known)) if known else None
+
+    def _patience_left(self) -> float | None:
+        """Seconds until the run gives up; None while a generation or a download is expected to come to an end."""
+        if not self._polls.only_overdue() or not self._downloads.idle:
+            return None
+        context = self._context
+        patience = max(context.options.patience, 2 * context.throttle.limit.seconds)
+        return context.moved_at + patience - context.clock.now()
+
+    def _end_if_over(self) -> None:
+        context = self._context
+        if self._wires or not self._downloads.idle:
+            return
+        if self._submits.exhausted() and self._polls.idle:
+            context.stop.request(context.stop.submits_closed or StopReason.FINISHED, "nothing more can be done now")
+        elif (left := self._patience_left()) is not None and left <= 0:
+            reason = StopReason.OUTAGE if context.breaker.is_open else StopReason.PATIENCE
+            context.stop.request(reason, "nothing has moved for --patience")
+
+    async def _watch_disk(self) -> None:
+        """Stop while there is still room to record the answers to what was paid for."""
+        context = self._context
+        while True:
+            free = await asyncio.to_thread(context.folder.free_bytes) if not context.clock.virtual else LOWEST_FREE
+            if free < LOWEST_FREE:
+                context.stop.request(
+                    StopReason.DISK_FULL,
+                    f"only {free // MIB} MiB are free under {context.folder.root}; {LOWEST_FREE // MIB} are needed",
+                )
+            await context.clock.sleep(DISK_LOOKS)
+
+    async def _watch_deadline(self) -> None:
+        context = self._context
+        if context.options.deadline is None:
+            return
+        left = (context.options.deadline - context.clock.utc()).total_seconds()
+        await context.clock.sleep(max(0.0, left))
+        context.stop.request(StopReason.DEADLINE, "the deadline is here")

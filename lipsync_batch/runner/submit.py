@@ -1,0 +1,234 @@
+"""The submit lane: the one place from which money is spent.
+
+Intent (durable), POST, record of the answer, in that order; the last two are one step that nothing interrupts. What an
+answer makes of the pair is said in `providers.base.Submission`; here it is carried out, case by case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from lipsync_batch.events import Moved, Noticed, RateRefused
+from lipsync_batch.jobs import State, StopReason, client_request_id
+from lipsync_batch.providers.base import Accepted, NotSent, Refusal, Refused, Submission, Unclear, Unsent
+from lipsync_batch.runner.context import Context, uninterrupted
+from lipsync_batch.runner.poll import PollLane
+from lipsync_batch.runner.throttle import Gate, Permit
+from lipsync_batch.store.reads import Turn
+
+PAGE = 256
+BODY_CUTS = 2
+"""A body that was cut so often is too large for the way to the API."""
+
+
+class SubmitLane:
+    """Pending pairs, one after another, as slots, the budget and the account allow."""
+
+    def __init__(self, context: Context, polls: PollLane) -> None:
+        self._context = context
+        self._polls = polls
+        self._page: list[Turn] = []
+        self._on_the_wire: set[str] = set()
+        self._gate = Gate()
+        """For 429s on submits alone: all slots taken, perhaps, while polls go on."""
+        self._slots_at_refusal = 0
+        self._accepted = 0
+        self._forbidden: dict[str, int] = {}
+        """Pairs that met a 403, with the count of accepted ones at that time."""
+
+    @property
+    def on_the_wire(self) -> int:
+        return len(self._on_the_wire)
+
+    def next_turn(self) -> Turn | None:
+        """The pair that may be submitted now; None when there is none, or nothing may go out."""
+        if not self._may_submit():
+            return None
+        turn = self._peek()
+        if turn is None:
+            return None
+        if not self._context.budget.fits(turn.reserve):
+            self._context.stop.close_submits(StopReason.BUDGET, "the budget is used up: nothing more is submitted")
+            return None
+        return turn
+
+    def exhausted(self) -> bool:
+        """Whether nothing is left to submit, or nothing may be submitted in this run any more."""
+        return not self._on_the_wire and (self._closed() or self._peek() is None)
+
+    def wait_seconds(self) -> float | None:
+        """How long until a submit may be possible that only time holds back."""
+        context = self._context
+        if self._closed():
+            return None
+        if context.breaker.is_open:
+            return max(0.0, context.breaker.probe_at - context.clock.now())
+        wait = self._gate.opens_at - context.clock.now()
+        return wait if wait > 0 else None
+
+    def _closed(self) -> bool:
+        stop = self._context.stop
+        return stop.submits_closed is not None or stop.reason is not None or self._context.options.collect_only
+
+    def _may_submit(self) -> bool:
+        context = self._context
+        if self._closed() or not context.breaker.allows(len(self._on_the_wire)):
+            return False
+        if self._gate.opens_at > context.clock.now() and self._polls.alive >= self._slots_at_refusal:
+            return False
+        if self._forbidden and self._on_the_wire:
+            return False  # after a 403 one at a time, to learn whether it meant the pair or the account
+        return self._polls.alive + len(self._on_the_wire) < context.options.max_in_flight
+
+    def _peek(self) -> Turn | None:
+        """The first pair of the page, which is read again when it is used up; pairs that met a 403 come last."""
+        if not self._page:
+            busy = self._on_the_wire
+            self._page = self._context.reads.turns(PAGE, exclude=[*busy, *self._forbidden])
+            if not self._page and self._forbidden:
+                self._page = self._context.reads.turns(PAGE, exclude=busy)
+        return self._page[0] if self._page else None
+
+    def send(self, turn: Turn, permit: Permit) -> Coroutine[Any, Any, None]:
+        """Take a pair's turn now; the step that submits it, and records what became of it."""
+        self._page.remove(turn)
+        self._on_the_wire.add(turn.pair.fingerprint)
+        return self._send(turn, permit)
+
+    async def _send(self, turn: Turn, permit: Permit) -> None:
+        try:
+            await uninterrupted(self._submit(turn, permit))
+        finally:
+            self._on_the_wire.discard(turn.pair.fingerprint)
+            self._context.wake()
+
+    async def _submit(self, turn: Turn, permit: Permit) -> None:
+        context, pair = self._context, turn.pair
+        request_id = client_request_id(context.batch_id, pair.fingerprint, turn.attempt)
+        context.budget.reserve(turn.reserve)
+        try:
+            await context.ledger.intend(pair.fingerprint, request_id, turn.attempt, reserve=turn.reserve)
+            self._tell(turn, State.PENDING, State.SUBMITTING)
+            answer = await context.provider.submit(pair, request_id)
+        finally:
+            permit.answered()
+        await self._record(turn, request_id, answer)
+
+    async def _record(self, turn: Turn, request_id: str, answer: Submission) -> None:
+        match answer:
+            case Accepted():
+                await self._accept(turn, request_id, answer)
+            case Refused():
+                await self._refuse(turn, request_id, answer)
+            case NotSent():
+                await self._not_sent(turn, request_id, answer)
+            case Unclear():
+                await self._unclear(turn, request_id, answer)
+
+    async def _accept(self, turn: Turn, request_id: str, answer: Accepted) -> None:
+        context, fingerprint = self._context, turn.pair.fingerprint
+        await context.ledger.accepted(fingerprint, request_id, answer.generation_id, quote=answer.quote)
+        context.budget.quoted(turn.reserve, answer.quote)
+        context.throttle.accepted()
+        context.breaker.success()
+        self._gate.accept()
+        self._accepted += 1
+        self._forbidden.pop(fingerprint, None)
+        self._polls.board(fingerprint)
+        self._tell(turn, State.SUBMITTING, State.SUBMITTED, generation_id=answer.generation_id)
+
+    async def _refuse(self, turn: Turn, request_id: str, answer: Refused) -> None:
+        context = self._context
+        context.budget.release(turn.reserve)
+        new = answer.becomes
+        if answer.kind is Refusal.FORBIDDEN and self._others_were_taken_since(turn):
+            new = State.FAILED
+        code = "forbidden" if answer.kind is Refusal.FORBIDDEN else answer.code
+        await context.ledger.not_taken(
+            turn.pair.fingerprint, request_id, new, outcome=code, message=answer.message, raw=answer.raw
+        )
+        self._tell(turn, State.SUBMITTING, new, code=code, message=answer.message)
+        match answer.kind:
+            case Refusal.THROTTLED:
+                self._slow_down(answer.retry_after)
+            case Refusal.CREDENTIALS:
+                context.stop.close_submits(StopReason.CREDENTIALS, f"the API refuses the key: {answer.message}")
+            case Refusal.FORBIDDEN:
+                await self._forbid(turn, answer, new)
+            case Refusal.INVALID:
+                context.breaker.success()
+                context.throttle.accepted()
+
+    def _others_were_taken_since(self, turn: Turn) -> bool:
+        return self._accepted > self._forbidden.get(turn.pair.fingerprint, self._accepted)
+
+    async def _forbid(self, turn: Turn, answer: Refused, new: State) -> None:
+        """A 403 may mean the account or this pair alone: with money left, one other pair is tried."""
+        if new is State.FAILED:
+            self._forbidden.pop(turn.pair.fingerprint, None)
+            return
+        self._page.clear()
+        balance = await self._context.provider.balance()
+        in_a_row = sum(1 for accepted in self._forbidden.values() if accepted == self._accepted)
+        alone = turn.pair.fingerprint in self._forbidden
+        self._forbidden[turn.pair.fingerprint] = self._accepted
+        if (balance is not None and balance <= 0) or in_a_row or alone:
+            self._context.stop.close_submits(
+                StopReason.CREDITS, f"the API takes no more submits on this account: {answer.message}"
+            )
+
+    def _slow_down(self, retry_after: float | None) -> None:
+        """429 on a submit: with generations of ours alive it may be their number, so polls go on."""
+        context = self._context
+        now = context.clock.now()
+        self._slots_at_refusal = self._polls.alive
+        pause = self._gate.refuse(now, retry_after)
+        context.throttle.limit.refused(now)
+        context.throttle.refusals += 1
+        if not self._polls.alive:
+            context.throttle.gate.refuse(now, retry_after)
+        context.events.emit(RateRefused(what="submit", pause=pause))
+
+    async def _not_sent(self, turn: Turn, request_id: str, answer: NotSent) -> None:
+        context = self._context
+        context.budget.release(turn.reserve)
+        new, code = answer.becomes, str(answer.reason)
+        if answer.reason is Unsent.INPUT_CHANGED:
+            new = State.FAILED
+        cut = answer.reason is Unsent.BODY_CUT
+        if cut and turn.body_cuts + 1 >= BODY_CUTS:
+            new, code = State.FAILED, "too_large"
+        await context.ledger.not_taken(
+            turn.pair.fingerprint, request_id, new, outcome=code, message=answer.message, body_cut=cut
+        )
+        self._tell(turn, State.SUBMITTING, new, code=code, message=answer.message)
+        if answer.reason is Unsent.UNREACHABLE:
+            self._trouble(answer.message)
+
+    async def _unclear(self, turn: Turn, request_id: str, answer: Unclear) -> None:
+        context = self._context
+        await context.ledger.unclear(
+            turn.pair.fingerprint, request_id, code=answer.code, message=answer.message, raw=answer.raw
+        )
+        self._tell(turn, State.SUBMITTING, State.UNCLEAR, code=answer.code, message=answer.message)
+        self._trouble(answer.message)
+
+    def _trouble(self, message: str) -> None:
+        if self._context.breaker.trouble():
+            self._context.events.emit(Noticed(message=f"the API does not answer; waiting until it does ({message})"))
+
+    def _tell(self, turn: Turn, old: State, new: State, **facts: str | None) -> None:
+        if new in (State.SUBMITTED, State.FAILED):
+            self._context.moved()  # what only waits for its next turn is no progress
+        self._context.events.emit(
+            Moved(
+                name=turn.name,
+                pair=turn.pair.fingerprint,
+                old=old,
+                new=new,
+                generation_id=facts.get("generation_id"),
+                code=facts.get("code"),
+                message=facts.get("message"),
+            )
+        )

@@ -1,0 +1,125 @@
+"""From an open store and a provider to a stop reason: sets up what the lanes share, and hands signals to the run."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from lipsync_batch.clock import Clock
+from lipsync_batch.events import Events, Noticed, RunStarted
+from lipsync_batch.files import Folder
+from lipsync_batch.jobs import StopReason
+from lipsync_batch.providers.base import Provider
+from lipsync_batch.runner.arrange import Arranger
+from lipsync_batch.runner.breaker import Breaker
+from lipsync_batch.runner.budget import Budget
+from lipsync_batch.runner.context import Context, Options, Stop
+from lipsync_batch.runner.download import Fetcher
+from lipsync_batch.runner.forecast import MEMORY, Forecast
+from lipsync_batch.runner.run import Run
+from lipsync_batch.runner.throttle import GivenLimit, LearnedLimit, Throttle
+from lipsync_batch.settings import Rate
+from lipsync_batch.store import Store
+from lipsync_batch.store.ledger import Ledger
+
+_SIGNALS = {signal.SIGINT: StopReason.INTERRUPTED, signal.SIGTERM: StopReason.TERMINATED}
+
+
+class Work:
+    """One run of a batch, before and around its lanes."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        provider: Provider,
+        folder: Folder,
+        fetcher: Fetcher,
+        clock: Clock,
+        events: Events,
+        options: Options,
+        rate: Rate | None = None,
+        typical_seconds: float | None = None,
+        budget: int | None = None,
+        verify: bool = False,
+        aborted: Callable[[StopReason], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._provider = provider
+        self._folder = folder
+        self._fetcher = fetcher
+        self._clock = clock
+        self._events = events
+        self._options = options
+        self._rate = rate
+        self._typical_seconds = typical_seconds
+        self._budget = budget
+        self._verify = verify
+        self._aborted = aborted
+
+    async def run(self, ledger: Ledger, *, resumed: bool) -> StopReason:
+        """Resolve what a dead run left, put files in their places, then run the lanes."""
+        await ledger.interrupted_submits()
+        reads = self._store.reads
+        record = reads.batch()
+        self._events.emit(
+            RunStarted(
+                batch_id=record.batch_id,
+                resumed=resumed,
+                folder=str(self._folder.root),
+                jobs=sum(reads.counts().values()),
+                pairs=reads.pair_counts(),
+            )
+        )
+        await Arranger(self._folder, reads, ledger, self._events).arrange(verify=self._verify)
+        context = self._context(ledger, record.batch_id)
+        with self._signals(context.stop):
+            return await Run(context, self._fetcher).run()
+
+    def _context(self, ledger: Ledger, batch_id: str) -> Context:
+        reads, clock = self._store.reads, self._clock
+        limit = GivenLimit(self._rate.count, self._rate.seconds) if self._rate else LearnedLimit()
+        typical = self._typical_seconds or self._provider.capabilities.typical_seconds
+        forecast = Forecast(typical, given=self._typical_seconds is not None)
+        for seconds in reads.generation_seconds(int(MEMORY)):
+            forecast.learn(seconds)
+        return Context(
+            batch_id=batch_id,
+            provider=self._provider,
+            reads=reads,
+            ledger=ledger,
+            folder=self._folder,
+            clock=clock,
+            events=self._events,
+            options=self._options,
+            stop=Stop(self._events),
+            throttle=Throttle(limit, clock),
+            forecast=forecast,
+            breaker=Breaker(clock),
+            budget=Budget(self._budget, reads.spent()),
+        )
+
+    @contextmanager
+    def _signals(self, stop: Stop) -> Iterator[None]:
+        """First Ctrl-C or SIGTERM: end in order. Second: end at once; the ledger knows what was on the wire."""
+        if self._aborted is None:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number, reason in _SIGNALS.items():
+            loop.add_signal_handler(number, self._on_signal, stop, reason)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self, stop: Stop, reason: StopReason) -> None:
+        if stop.reason is not None and stop.reason in _SIGNALS.values():
+            assert self._aborted is not None
+            self._aborted(stop.reason)
+            return
+        stop.request(reason, "recording the answers on the wire and finishing downloads; once more to end at once")
+        self._events.emit(Noticed(message="run the same command again to go on"))

@@ -1,0 +1,294 @@
+"""One run of a batch, from taking its lock to writing its report."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lipsync_batch import account, exits, location, lock
+from lipsync_batch.account import Account
+from lipsync_batch.clock import Clock
+from lipsync_batch.deadline import deadline
+from lipsync_batch.errors import ActionNeededError, LipsyncBatchError, ManifestError, UsageError
+from lipsync_batch.events import Events, Listener, RunEnded
+from lipsync_batch.jobs import BatchRecord, State, StopReason
+from lipsync_batch.location import Location
+from lipsync_batch.manifest import Manifest
+from lipsync_batch.plan import Plan, Planner
+from lipsync_batch.report import Paths, summary, write_reports
+from lipsync_batch.runlog import RunLog
+from lipsync_batch.runner.context import Options
+from lipsync_batch.runner.download import ThreadFetcher
+from lipsync_batch.runner.work import Work
+from lipsync_batch.settings import Settings
+from lipsync_batch.store import Store
+
+ASK_FROM = 50
+"""New paid pairs from which on a run without a budget asks first, where there is someone to ask."""
+REMADE_SHARE = 0.2
+REMADE_FEW = 5
+"""Finished pairs that may always be made anew without a question: whoever edits a few rows means it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Which jobs a run is for. Nothing given means all."""
+
+    where: Mapping[str, str] = field(default_factory=dict)
+    """Labels that must be equal."""
+    only: Sequence[str] = ()
+    """Key globs of which one must fit."""
+    limit: int | None = None
+    """At most so many jobs that are not done yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Orders:
+    """What one run is told, beyond the settings."""
+
+    selection: Selection = Selection()
+    collect_only: bool = False
+    """Submit nothing; poll and fetch what was paid for."""
+    retry_failed: bool = False
+    verify: bool = False
+    remake: bool = False
+    confirm: Callable[[str], bool] | None = None
+    """Asks a person; None where nobody can be asked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    stop_reason: StopReason
+    exit_code: int
+    counts: Mapping[State, int]
+    """Of all jobs."""
+    summary: str
+    reports: Paths
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Again:
+    """What `retry` did: how many pairs are polled or submitted again, and the names of those left as they are."""
+
+    polled: int
+    resubmitted: int
+    left: Sequence[str]
+
+
+class Session:
+    """One process's work on a batch."""
+
+    def __init__(
+        self,
+        place: Location,
+        *,
+        manifest: Manifest | ManifestError | None,
+        settings: Settings,
+        environ: Mapping[str, str],
+        sandbox: bool,
+        orders: Orders,
+        listeners: Sequence[Listener],
+        say: Callable[[str], None],
+    ) -> None:
+        self._place = place
+        self._manifest = manifest
+        self._settings = settings
+        self._environ = environ
+        self._sandbox = sandbox
+        self._orders = orders
+        self._events = Events(*listeners)
+        self._say = say
+        self._clock = Clock()
+        self._fault: ManifestError | None = None
+        self._skipped = 0
+
+    def run(self) -> Outcome:
+        """Reconcile the manifest, do the work, write the report; see `Batch.run`."""
+        place, resumed = self._place, self._place.exists
+        if isinstance(self._manifest, ManifestError) and not resumed:
+            raise self._manifest
+        with ExitStack() as stack:
+            location.prepare(place)
+            stack.enter_context(lock.held(place.folder.state))
+            payee = stack.enter_context(account.opened(place, self._environ, sandbox=self._sandbox))
+            store = stack.enter_context(closing(Store.open(place.database, self._clock)))
+            log = stack.enter_context(RunLog(place.folder.state / "run.log", self._clock))
+            try:
+                self._take_in(store, payee)
+            except LipsyncBatchError:
+                if store.reads.bound() is None:
+                    location.forget(place)
+                raise
+            outcome = self._work(store, payee, log, resumed=resumed)
+        if self._fault is not None:
+            raise self._fault
+        return outcome
+
+    # Before anything is sent
+
+    def _take_in(self, store: Store, payee: Account) -> None:
+        """The manifest into the store, once it is sound and every question of money is answered."""
+        record = store.reads.bound()
+        if record is not None:
+            payee.check(record, self._place)
+        if isinstance(self._manifest, ManifestError):
+            self._fault = self._manifest
+            return
+        assert self._manifest is not None
+        planner = Planner(self._manifest, store, self._settings)
+        try:
+            planner.stage()
+            planner.check()
+        except ManifestError as error:
+            if record is None:
+                raise
+            self._fault = error
+            return
+        price = payee.price(self._settings)
+        if price is None and self._settings.budget is not None:
+            raise UsageError(
+                "a budget is set, but what a job costs is not known: the API publishes no price",
+                hint="Say it in the manifest's settings: price_per_job or price_per_second.",
+            )
+        plan = planner.plan(price, where=self._orders.selection.where)
+        self._skipped = plan.problem_count
+        self._announce(plan, record)
+        self._ask(plan)
+        if record is None:
+            manifest = os.path.relpath(self._manifest.path, self._place.folder.root)
+            store.bind(provider=payee.name, origin=payee.origin, manifest=manifest)
+        store.reconcile(planner.staging)
+        if price is not None:
+            store.estimate(per_generation=price.per_generation, per_second=price.per_second)
+
+    def _announce(self, plan: Plan, record: BatchRecord | None) -> None:
+        """The first line: new or resumed, where, how many, about what cost; then the warnings."""
+        standing = "NEW" if record is None else "RESUMED"
+        cost = "cost unknown" if plan.cost is None else f"about ${plan.cost / 1e6:,.2f}"
+        paid = f"{plan.paid_pairs:,} to pay for, {cost}" if plan.paid_pairs else "nothing to pay for"
+        self._say(f"{standing} {self._place.folder.root}: {plan.jobs:,} jobs, {paid}")
+        for warning in plan.warnings:
+            self._say(f"Warning: {warning}")
+        if plan.warning_count > len(plan.warnings):
+            self._say(f"Warning: ... and {plan.warning_count - len(plan.warnings):,} more; `plan` counts them")
+        for problem in plan.problems:
+            self._say(f"Skipped: {problem}")
+
+    def _ask(self, plan: Plan) -> None:
+        """Questions of money, before any is spent."""
+        confirm = self._orders.confirm
+        too_many = plan.remade > max(REMADE_FEW, REMADE_SHARE * plan.finished)
+        if too_many and not self._orders.remake:
+            question = f"{plan.remade:,} of {plan.finished:,} finished videos would be made and paid for again. Go on?"
+            if confirm is None or not confirm(question):
+                raise ActionNeededError(
+                    f"{plan.remade:,} of {plan.finished:,} finished videos would be made and paid for again",
+                    hint="If that is meant: --remake. `lipsync-batch plan` shows which.",
+                )
+        if plan.paid_pairs > ASK_FROM and self._settings.budget is None and confirm is not None and not self._sandbox:
+            cost = "at an unknown price" if plan.cost is None else f"for about ${plan.cost / 1e6:,.2f}"
+            if not confirm(f"Submit {plan.paid_pairs:,} pairs {cost}, without a budget?"):
+                raise ActionNeededError("nothing was submitted", hint="Set --budget USD, or say --yes.")
+
+    # The work itself
+
+    def _work(self, store: Store, payee: Account, log: RunLog, *, resumed: bool) -> Outcome:
+        self._events.listen(log.listen)
+        reads, selection = store.reads, self._orders.selection
+        number = store.begin_run()
+        try:
+            if self._orders.retry_failed:
+                asyncio.run(retry_failed(store, log))
+            reads.select(where=selection.where, only=selection.only, limit=selection.limit)
+            reason = asyncio.run(self._lanes(store, payee, log, number, resumed=resumed))
+        except BaseException:
+            log.bug(traceback.format_exc())
+            with suppress(Exception):
+                self._end(store, number, StopReason.CRASHED)
+            raise
+        return self._end(store, number, reason)
+
+    async def _lanes(self, store: Store, payee: Account, log: RunLog, number: int, *, resumed: bool) -> StopReason:
+        settings = self._settings
+        provider = payee.provider(settings, self._media_root())
+        fetcher = ThreadFetcher(settings.downloads)
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        try:
+            with store.writing(log.durable) as ledger:
+                work = Work(
+                    store=store,
+                    provider=provider,
+                    folder=self._place.folder,
+                    fetcher=fetcher,
+                    clock=self._clock,
+                    events=self._events,
+                    options=self._options(),
+                    rate=settings.rate,
+                    typical_seconds=settings.typical_seconds,
+                    budget=settings.budget,
+                    verify=self._orders.verify,
+                    aborted=(lambda reason: self._abort(store, number, reason)) if in_main_thread else None,
+                )
+                return await work.run(ledger, resumed=resumed)
+        finally:
+            fetcher.close()
+            await provider.aclose()
+
+    def _options(self) -> Options:
+        settings = self._settings
+        return Options(
+            max_in_flight=settings.max_in_flight,
+            downloads=settings.downloads,
+            check=settings.check,
+            patience=settings.patience,
+            deadline=deadline(settings.finish_by, self._clock.utc()) if settings.finish_by else None,
+            collect_only=self._orders.collect_only or self._fault is not None,
+        )
+
+    def _media_root(self) -> Path:
+        return self._manifest.path.parent if isinstance(self._manifest, Manifest) else self._place.folder.root
+
+    def _end(self, store: Store, number: int, reason: StopReason) -> Outcome:
+        """Write down how the run ended, then the report."""
+        reads, root = store.reads, self._place.folder.root
+        code = exits.exit_code(
+            reason, reads.counts(selected=True), manifest_errors=self._fault is not None, skipped=self._skipped
+        )
+        store.end_run(number, reason, code)
+        counts = reads.counts()
+        self._events.emit(RunEnded(stop_reason=reason, exit_code=code, jobs=counts))
+        reports = write_reports(reads, root, stop_reason=reason, written_at=self._clock.utc())
+        return Outcome(
+            stop_reason=reason,
+            exit_code=code,
+            counts=counts,
+            summary=summary(reads, root, stop_reason=reason),
+            reports=reports,
+        )
+
+    def _abort(self, store: Store, number: int, reason: StopReason) -> None:
+        """The second signal: a true report, and out. What is on the wire is `unclear` at the next start."""
+        outcome = self._end(store, number, reason)
+        os._exit(outcome.exit_code)
+
+
+async def retry_failed(store: Store, log: RunLog, keys: Sequence[str] = ()) -> Again:
+    """Move failed pairs back to where they can go on from."""
+    failed = store.reads.retryable(keys)
+    with store.writing(log.durable) as ledger:
+        for fingerprint, _, new in failed:
+            if new is not None:
+                await ledger.retry(fingerprint)
+    return Again(
+        polled=sum(new is State.SUBMITTED for _, _, new in failed),
+        resubmitted=sum(new is State.PENDING for _, _, new in failed),
+        left=[name for _, name, new in failed if new is None],
+    )

@@ -1,0 +1,79 @@
+"""Between our types and the columns of jobs.db."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lipsync_batch.clock import from_iso
+from lipsync_batch.jobs import Audio, DataUri, Link, LocalFile, Pair, Source, Speech, Text
+
+
+def source_to_json(source: Source) -> dict[str, str]:
+    """A source as jobs.db holds it: one key that names its kind."""
+    match source:
+        case LocalFile(path=path):
+            return {"file": str(path)}
+        case Link(url=url):
+            return {"url": url}
+        case DataUri(text=text):
+            return {"data": text}
+
+
+def source_from_json(data: Mapping[str, str]) -> Source:
+    if "file" in data:
+        return LocalFile(path=Path(data["file"]))
+    if "url" in data:
+        return Link(url=data["url"])
+    return DataUri(text=data["data"])
+
+
+def speech_to_json(speech: Speech) -> dict[str, str]:
+    match speech:
+        case Audio(source=source):
+            return source_to_json(source)
+        case Text(text=text, speaker=speaker):
+            return {"text": text, "speaker": speaker}
+
+
+def speech_from_json(data: Mapping[str, str]) -> Speech:
+    if "text" in data:
+        return Text(text=data["text"], speaker=data["speaker"])
+    return Audio(source=source_from_json(data))
+
+
+def dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def pair_columns(pair: Pair) -> dict[str, Any]:
+    """The columns of `pairs` that say what the pair is."""
+    return {
+        "fingerprint": pair.fingerprint,
+        "model": pair.model,
+        "take": pair.take,
+        "video": dumps(source_to_json(pair.video)),
+        "speech": dumps(speech_to_json(pair.speech)),
+        "video_sha256": pair.video_sha256,
+        "audio_sha256": pair.audio_sha256,
+    }
+
+
+def pair_from_row(row: sqlite3.Row) -> Pair:
+    return Pair(
+        fingerprint=row["fingerprint"],
+        video=source_from_json(json.loads(row["video"])),
+        speech=speech_from_json(json.loads(row["speech"])),
+        take=row["take"],
+        model=row["model"],
+        video_sha256=row["video_sha256"],
+        audio_sha256=row["audio_sha256"],
+    )
+
+
+def instant(text: str | None) -> datetime | None:
+    return None if text is None else from_iso(text)

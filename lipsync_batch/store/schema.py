@@ -1,0 +1,154 @@
+"""The tables of jobs.db, as numbered migrations. A released migration is never edited.
+
+Instants are ISO 8601 in UTC with milliseconds, money is integer micro-USD, sources and labels are JSON. The file is
+made to be read with any SQLite tool.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlite_utils import Migrations
+
+from lipsync_batch.jobs import State
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+migrations = Migrations("lipsync-batch")
+
+_STATES = ", ".join(f"'{state}'" for state in State)
+
+
+@migrations()
+def m001_tables(db: Database) -> None:
+    """Pairs, the jobs that name them, the ledger of generations, runs, files in place and what inputs were."""
+    for statement in _M001:
+        db.execute(statement)
+
+
+_M001 = (
+    """
+    CREATE TABLE batch (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        batch_id TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        manifest TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    ) STRICT
+    """,
+    f"""
+    CREATE TABLE pairs (
+        fingerprint TEXT PRIMARY KEY,
+        state TEXT NOT NULL CHECK (state IN ({_STATES})),
+        model TEXT NOT NULL,
+        take INTEGER NOT NULL,
+        video TEXT NOT NULL,
+        speech TEXT NOT NULL,
+        video_sha256 TEXT,
+        audio_sha256 TEXT,
+        speech_seconds REAL,
+        billable_seconds REAL NOT NULL,
+        upload_bytes INTEGER NOT NULL,
+        wanted INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        priority INTEGER NOT NULL,
+        last_output TEXT NOT NULL,
+        estimate INTEGER,
+        link TEXT,
+        link_bytes INTEGER,
+        ready_at TEXT,
+        link_refreshes INTEGER NOT NULL DEFAULT 0,
+        provider_errors INTEGER NOT NULL DEFAULT 0,
+        body_cuts INTEGER NOT NULL DEFAULT 0,
+        bytes INTEGER,
+        sha256 TEXT,
+        duration_seconds REAL,
+        width INTEGER,
+        height INTEGER,
+        suspect TEXT,
+        error_code TEXT,
+        error_message TEXT,
+        error_raw TEXT,
+        updated_at TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX pairs_by_turn ON pairs (state, wanted, priority DESC, position)",
+    "CREATE INDEX pairs_by_readiness ON pairs (ready_at) WHERE state = 'ready'",
+    """
+    CREATE TABLE jobs (
+        key TEXT PRIMARY KEY,
+        output TEXT NOT NULL UNIQUE,
+        labels TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        priority INTEGER NOT NULL,
+        fingerprint TEXT NOT NULL REFERENCES pairs (fingerprint)
+    ) STRICT
+    """,
+    "CREATE INDEX jobs_by_position ON jobs (position)",
+    "CREATE INDEX jobs_by_pair ON jobs (fingerprint)",
+    """
+    CREATE TABLE generations (
+        client_request_id TEXT PRIMARY KEY,
+        fingerprint TEXT NOT NULL REFERENCES pairs (fingerprint),
+        attempt INTEGER NOT NULL,
+        generation_id TEXT,
+        live INTEGER NOT NULL,
+        intended_at TEXT NOT NULL,
+        accepted_at TEXT,
+        finished_at TEXT,
+        reserve INTEGER NOT NULL,
+        quote INTEGER,
+        settled INTEGER,
+        outcome TEXT,
+        raw TEXT,
+        UNIQUE (fingerprint, attempt)
+    ) STRICT
+    """,
+    # Law 1, said by the database itself: at most one live generation a pair.
+    "CREATE UNIQUE INDEX one_live_generation ON generations (fingerprint) WHERE live = 1",
+    "CREATE INDEX generations_by_id ON generations (generation_id)",
+    """
+    CREATE TABLE outputs (
+        path TEXT PRIMARY KEY,
+        fingerprint TEXT NOT NULL REFERENCES pairs (fingerprint),
+        superseded INTEGER NOT NULL DEFAULT 0
+    ) STRICT
+    """,
+    "CREATE INDEX outputs_by_pair ON outputs (fingerprint)",
+    """
+    CREATE TABLE file_moves (
+        holding TEXT PRIMARY KEY,
+        source TEXT NOT NULL,
+        target TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        held INTEGER NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE inputs (
+        path TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        inode INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        media TEXT,
+        problem TEXT,
+        cacheable INTEGER NOT NULL,
+        PRIMARY KEY (path, kind)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,
+        started_at TEXT NOT NULL,
+        ended_at TEXT,
+        pid INTEGER NOT NULL,
+        version TEXT NOT NULL,
+        stop_reason TEXT NOT NULL,
+        exit_code INTEGER
+    ) STRICT
+    """,
+)

@@ -1,0 +1,128 @@
+"""The store of one batch: who opens it, what it is bound to, which runs worked on it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from lipsync_batch.clock import Clock, iso
+from lipsync_batch.jobs import BatchRecord, StopReason
+from lipsync_batch.store.connection import connect, open_database, open_memory, open_readonly
+from lipsync_batch.store.inputs import InputCache
+from lipsync_batch.store.ledger import Ledger
+from lipsync_batch.store.reads import Reads
+from lipsync_batch.store.staging import Staging
+from lipsync_batch.store.writer import GroupWriter, InlineWriter, Writer
+from lipsync_batch.version import VERSION
+
+Journal = Callable[[Sequence[str]], None]
+
+
+class Store:
+    """jobs.db, opened. `reads` answers questions; `writing` gives the ledger of a run."""
+
+    def __init__(self, database: Database, path: Path | None, clock: Clock) -> None:
+        self._database = database
+        self._path = path
+        self._clock = clock
+        self.reads = Reads(database.conn)
+        self.inputs = InputCache(database.conn)
+
+    @classmethod
+    def open(cls, path: Path, clock: Clock) -> Store:
+        """For the one process that holds the batch. Makes the file, or brings an older one up to date."""
+        return cls(open_database(path), path, clock)
+
+    @classmethod
+    def in_memory(cls, clock: Clock) -> Store:
+        """An empty one, for looking at a manifest whose batch does not exist yet."""
+        return cls(open_memory(), None, clock)
+
+    @classmethod
+    def read_only(cls, path: Path, clock: Clock) -> Store:
+        """For looking while a run may hold the batch. BatchError where there is none."""
+        return cls(open_readonly(path), path, clock)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def staging(self) -> Staging:
+        """Empty temporary tables for one manifest."""
+        return Staging(self._database.conn)
+
+    def bind(self, *, provider: str, origin: str, manifest: str) -> BatchRecord:
+        """Say, once and for all, what this new batch belongs to."""
+        record = BatchRecord(
+            batch_id=secrets.token_hex(6),
+            provider=provider,
+            origin=origin,
+            manifest=manifest,
+            created_at=self._clock.utc(),
+        )
+        with self._database.atomic():
+            self._database.execute(
+                "INSERT INTO batch VALUES (1, :batch_id, :provider, :origin, :manifest, :created_at)",
+                {
+                    "batch_id": record.batch_id,
+                    "provider": provider,
+                    "origin": origin,
+                    "manifest": manifest,
+                    "created_at": iso(record.created_at),
+                },
+            )
+        return record
+
+    def reconcile(self, staging: Staging) -> None:
+        """The manifest's jobs take the place of those that were; what was paid for stays."""
+        with self._database.atomic():
+            staging.reconcile(iso(self._clock.utc()))
+            self.inputs.persist()
+
+    def estimate(self, *, per_generation: int, per_second: int) -> None:
+        """Say what each pair that is not submitted yet should cost, in micro-USD."""
+        with self._database.atomic():
+            self._database.execute(
+                """
+                UPDATE pairs SET estimate = :per_generation + CAST(ceil(billable_seconds) AS INTEGER) * :per_second
+                WHERE state = 'pending' OR estimate IS NULL
+                """,
+                {"per_generation": per_generation, "per_second": per_second},
+            )
+
+    def begin_run(self) -> int:
+        """Record that a process works on the batch. One that never wrote its end is `crashed`."""
+        now = iso(self._clock.utc())
+        with self._database.atomic():
+            self._database.execute(
+                "UPDATE runs SET stop_reason = :crashed WHERE ended_at IS NULL", {"crashed": StopReason.CRASHED}
+            )
+            self._database.execute(
+                "INSERT INTO runs (started_at, pid, version, stop_reason) VALUES (:now, :pid, :version, :running)",
+                {"now": now, "pid": os.getpid(), "version": VERSION, "running": StopReason.RUNNING},
+            )
+            return int(next(self._database.query("SELECT last_insert_rowid() AS id"))["id"])
+
+    def end_run(self, number: int, stop_reason: StopReason, exit_code: int) -> None:
+        with self._database.atomic():
+            self._database.execute(
+                "UPDATE runs SET ended_at = :now, stop_reason = :stop_reason, exit_code = :exit_code WHERE id = :id",
+                {"now": iso(self._clock.utc()), "stop_reason": stop_reason, "exit_code": exit_code, "id": number},
+            )
+
+    @contextmanager
+    def writing(self, journal: Journal) -> Iterator[Ledger]:
+        """The ledger of a run. `journal` makes lines of run.log durable before the commit that they belong to."""
+        writer: Writer
+        if self._clock.virtual or self._path is None:
+            writer = InlineWriter(self._database.conn, journal)
+        else:
+            writer = GroupWriter(self._path, connect, journal)
+        try:
+            yield Ledger(writer, self._clock)
+        finally:
+            writer.close()

@@ -1,0 +1,589 @@
+"""The table of what a POST may mean, a test for each row, against a server that misbehaves at the socket.
+
+A pair that is wrongly `NotSent` is paid for twice; one that is wrongly `Unclear` waits for a person.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+from aimlapi_client import ACCEPTED, KEY, PATIENT, REQUEST_ID, SMALL, api_at, api_error
+from misbehaving import Connection, MisbehavingServer, Request, Script, answer, closed_port, deaf_port
+
+from lipsync_batch.jobs import Audio, Link, LocalFile, Pair
+from lipsync_batch.providers import aimlapi
+from lipsync_batch.providers.aimlapi import Timeouts
+from lipsync_batch.providers.base import Accepted, NotSent, Refusal, Refused, Submission, Unclear, Unsent
+
+QUICK = Timeouts(connect=0.1, pool=0.1, write=0.2, read_post=0.1, read_get=0.1, whole_post=0.2, whole_get=0.2)
+MIB = 2**20
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Pair:
+    """A video of 50 MB, sparse on disk."""
+    path = tmp_path / "large.mp4"
+    with path.open("wb") as file:
+        file.truncate(50 * MIB)
+    digest = hashlib.sha256()
+    for _ in range(50):
+        digest.update(bytes(MIB))
+    return Pair(
+        fingerprint="1:bb",
+        video=LocalFile(path=path),
+        video_sha256=digest.hexdigest(),
+        speech=Audio(source=Link(url="https://media.example/a.mp3")),
+    )
+
+
+class Outcome:
+    """What became of a submit, with what the server saw of it."""
+
+    def __init__(self, value: Submission, requests: list[Request]) -> None:
+        self.value = value
+        self.requests = requests
+
+    @property
+    def server_had_it_whole(self) -> bool:
+        return any(request.whole for request in self.requests)
+
+
+async def submit(script: Script, pair: Pair = SMALL, *, timeouts: Timeouts = PATIENT) -> Outcome:
+    async with MisbehavingServer(script) as server, api_at(server.origin, timeouts) as api:
+        value = await api.submit(pair, REQUEST_ID)
+        return Outcome(value, server.requests)
+
+
+def answers(status: int, body: object = None, headers: dict[str, str] | None = None) -> Script:
+    async def script(connection: Connection) -> None:
+        await connection.whole_request()
+        await connection.answer(status, body, headers)
+
+    return script
+
+
+class TestNothingWasSent:
+    """`pending` again, at no risk: the provider never had the request."""
+
+    async def test_refused_connection(self) -> None:
+        async with api_at(f"http://127.0.0.1:{await closed_port()}") as api:
+            assert_not_sent(await api.submit(SMALL, REQUEST_ID), Unsent.UNREACHABLE)
+
+    async def test_unknown_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def no_such_name(*_: object, **__: object) -> list[object]:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
+        async with api_at("http://api.example") as api:
+            assert_not_sent(await api.submit(SMALL, REQUEST_ID), Unsent.UNREACHABLE)
+
+    @pytest.mark.slow
+    async def test_connection_that_is_not_taken(self) -> None:
+        with deaf_port() as port:
+            async with api_at(f"http://127.0.0.1:{port}", QUICK) as api:
+                assert_not_sent(await api.submit(SMALL, REQUEST_ID), Unsent.UNREACHABLE)
+
+    @pytest.mark.slow
+    async def test_no_connection_free(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(aimlapi, "CONNECTIONS", 1)
+        held = asyncio.Event()
+
+        async def script(connection: Connection) -> None:
+            await connection.whole_request()
+            held.set()
+            await connection.hang()
+
+        timeouts = Timeouts(pool=0.1, read_post=30)
+        async with MisbehavingServer(script) as server, api_at(server.origin, timeouts) as api:
+            holder = asyncio.create_task(api.submit(SMALL, REQUEST_ID))
+            await held.wait()
+
+            second = await api.submit(SMALL, REQUEST_ID)
+
+            holder.cancel()
+            await asyncio.gather(holder, return_exceptions=True)
+        assert_not_sent(second, Unsent.UNREACHABLE)
+
+    async def test_tls_is_spoken_to_a_server_without_it(self) -> None:
+        async def script(connection: Connection) -> None:
+            await connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        async with MisbehavingServer(script) as server, api_at(f"https://127.0.0.1:{server.port}") as api:
+            assert_not_sent(await api.submit(SMALL, REQUEST_ID), Unsent.UNREACHABLE)
+
+    async def test_proxy_that_does_not_let_through(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A refused CONNECT is the proxy's word: the API never heard of the request, nor did the proxy see the key."""
+
+        async def proxy(connection: Connection) -> None:
+            await connection.head()
+            await connection.answer(502, b"")
+
+        async with MisbehavingServer(proxy) as server:
+            monkeypatch.setenv("HTTPS_PROXY", server.origin)
+            async with api_at("https://api.example") as api:
+                value = await api.submit(SMALL, REQUEST_ID)
+
+        assert_not_sent(value, Unsent.UNREACHABLE)
+        assert [request.method for request in server.requests] == ["CONNECT"]
+        assert KEY not in str(server.requests)
+
+
+def assert_not_sent(value: Submission, reason: Unsent) -> None:
+    assert isinstance(value, NotSent), value
+    assert value.reason is reason
+    assert value.message
+
+
+async def resets_at_once(connection: Connection) -> None:
+    connection.reset()
+
+
+async def resets_after_the_head(connection: Connection) -> None:
+    await connection.head()
+    connection.reset()
+
+
+async def resets_in_the_body(connection: Connection) -> None:
+    await connection.body(await connection.head(), most=MIB)
+    connection.reset()
+
+
+async def closes_in_the_body(connection: Connection) -> None:
+    await connection.body(await connection.head(), most=MIB)
+
+
+async def stops_reading_in_the_body(connection: Connection) -> None:
+    await connection.body(await connection.head(), most=MIB)
+    await connection.hang()
+
+
+@pytest.mark.slow
+class TestLargeBodyThatIsCut:
+    """50 MB take minutes on a thin line, which breaks: such a pair may be sent again."""
+
+    @pytest.mark.parametrize(
+        "script",
+        [resets_at_once, resets_after_the_head, resets_in_the_body, closes_in_the_body, stops_reading_in_the_body],
+    )
+    async def test_is_not_sent(self, script: Script, large: Pair) -> None:
+        outcome = await submit(script, large, timeouts=QUICK)
+
+        assert_not_sent(outcome.value, Unsent.BODY_CUT)
+        assert not outcome.server_had_it_whole
+
+    async def test_early_answer_and_close_is_never_unclear(self, large: Pair) -> None:
+        """A gateway that says 413 and hangs up: its words may be lost with the connection, but not the verdict."""
+
+        async def script(connection: Connection) -> None:
+            await connection.head()
+            await connection.answer(413, api_error(413, "too large"), {"Connection": "close"})
+
+        outcome = await submit(script, large)
+
+        match outcome.value:
+            case Refused(kind=kind, status=status):
+                assert (kind, status) == (Refusal.INVALID, 413)
+            case value:
+                assert_not_sent(value, Unsent.BODY_CUT)
+
+    async def test_early_answer_that_goes_on_reading_is_heard(self, large: Pair) -> None:
+        """nginx says 413 at once and lets the body run out."""
+
+        async def script(connection: Connection) -> None:
+            request = await connection.head()
+            await connection.answer(413, b"<html>413 Request Entity Too Large</html>", {"Connection": "close"})
+            await connection.body(request)
+
+        outcome = await submit(script, large)
+
+        assert isinstance(outcome.value, Refused)
+        assert outcome.value.status == 413
+
+    async def test_slow_reader_is_bounded(self, large: Pair) -> None:
+        """A server that reads a little, just before each time-out, must not hold a lane for ever."""
+
+        async def script(connection: Connection) -> None:
+            request = await connection.head()
+            while True:
+                await connection.body(request, most=request.received + 64 * 1024)
+                await asyncio.sleep(0.05)
+
+        timeouts = Timeouts(write=0.5, whole_post=0.5, slowest_upload=2**40)
+
+        assert_not_sent((await submit(script, large, timeouts=timeouts)).value, Unsent.BODY_CUT)
+
+
+@pytest.mark.parametrize("script", [resets_at_once, resets_after_the_head])
+async def test_small_body_that_is_cut_is_never_refused_or_accepted(script: Script) -> None:
+    """A small body leaves in one breath, so it may be gone before the reset is seen: then the pair is unclear."""
+    outcome = await submit(script)
+
+    match outcome.value:
+        case NotSent(reason=reason):
+            assert reason in (Unsent.BODY_CUT, Unsent.UNREACHABLE)
+            assert not outcome.server_had_it_whole
+        case value:
+            assert isinstance(value, Unclear), value
+
+
+def after_the_request(data: bytes = b"", *, then: Callable[[Connection], object] | None = None) -> Script:
+    """Read the request, send `data`, and do `then`; else close."""
+
+    async def script(connection: Connection) -> None:
+        await connection.whole_request()
+        await connection.send(data)
+        if then is not None:
+            done = then(connection)
+            if asyncio.iscoroutine(done):
+                await done
+
+    return script
+
+
+def after_a_breath(connection: Connection) -> object:
+    """Reset, but only once the client has had the time to read what came."""
+
+    async def reset() -> None:
+        await asyncio.sleep(0.05)
+        connection.reset()
+
+    return reset()
+
+
+HEADERS = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n"
+WITH_ID = HEADERS + b"x-inference-id: inf-1\r\n\r\n"
+
+BREAKS = {
+    "closes": (after_the_request(), "connection_lost"),
+    "resets": (after_the_request(then=Connection.reset), "connection_lost"),
+    "cuts the status line": (after_the_request(b"HTTP/1.1 20"), "connection_lost"),
+    "cuts the headers": (after_the_request(b"HTTP/1.1 200 OK\r\nx-inference-id: inf"), "connection_lost"),
+    "speaks no HTTP": (after_the_request(b"220 mail.example ESMTP\r\n"), "connection_lost"),
+    "sends a banner without end": (after_the_request(b"x" * 200_000), "connection_lost"),
+    "resets after the headers": (after_the_request(HEADERS + b"\r\n", then=after_a_breath), "unreadable"),
+    "cuts the body": (after_the_request(HEADERS + b'\r\n{"id": "z-IMFJo2'), "unreadable"),
+    "says it is packed, and lies": (
+        after_the_request(answer(200, b"not gzip", {"Content-Encoding": "gzip"})),
+        "unreadable",
+    ),
+    "talks for ever": (after_the_request(answer(200, b" " * (2 * MIB))), "unreadable"),
+    "switches protocols": (
+        after_the_request(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+        "connection_lost",
+    ),
+}
+
+
+STALLS = {
+    "hangs": (after_the_request(then=Connection.hang), "no_answer"),
+    "hangs in the body": (after_the_request(HEADERS + b"\r\n{", then=Connection.hang), "unreadable"),
+    "drips its headers": (
+        after_the_request(then=lambda connection: connection.drip(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 10_000)),
+        "no_answer",
+    ),
+    "continues for ever": (
+        after_the_request(b"HTTP/1.1 100 Continue\r\n\r\n" * 500, then=Connection.hang),
+        "no_answer",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "timeouts"),
+    [(*case, PATIENT) for case in BREAKS.values()] + [(*case, QUICK) for case in STALLS.values()],
+    ids=[*BREAKS, *STALLS],
+)
+async def test_silence_after_the_last_byte_is_unclear(script: Script, code: str, timeouts: Timeouts) -> None:
+    """The generation may be running and billed: nobody may send it again on a guess."""
+    outcome = await submit(script, timeouts=timeouts)
+
+    assert isinstance(outcome.value, Unclear), outcome.value
+    assert outcome.value.code == code
+    assert outcome.value.message
+    assert outcome.server_had_it_whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["closes", "resets", "cuts the status line", "cuts the body", "hangs"])
+async def test_silence_after_the_last_byte_of_a_large_body_is_unclear(name: str, large: Pair) -> None:
+    script, code = (BREAKS | STALLS)[name]
+
+    outcome = await submit(script, large, timeouts=Timeouts(read_post=0.5))
+
+    assert isinstance(outcome.value, Unclear), outcome.value
+    assert outcome.value.code == code
+
+
+WITH_INFERENCE_ID = {
+    "resets after the headers": after_the_request(WITH_ID, then=after_a_breath),
+    "cuts the body": after_the_request(WITH_ID + b'{"id"'),
+    "says 500": answers(500, api_error(500), {"x-inference-id": "inf-1"}),
+    "says 504 in HTML": answers(504, b"<html>", {"X-Inference-Id": "inf-1"}),
+    "says 400": answers(400, api_error(400), {"x-inference-id": "inf-1"}),
+    "redirects": answers(307, b"", {"x-inference-id": "inf-1", "Location": "/elsewhere"}),
+}
+
+
+WITH_INFERENCE_ID_THEN = {
+    "hangs": after_the_request(WITH_ID, then=Connection.hang),
+    "drips": after_the_request(WITH_ID, then=lambda connection: connection.drip(b" " * 100)),
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "timeouts"),
+    [(script, PATIENT) for script in WITH_INFERENCE_ID.values()]
+    + [(script, QUICK) for script in WITH_INFERENCE_ID_THEN.values()],
+    ids=[*WITH_INFERENCE_ID, *WITH_INFERENCE_ID_THEN],
+)
+async def test_inference_id_is_an_acceptance_whatever_comes_with_it(script: Script, timeouts: Timeouts) -> None:
+    """The header is the id that is billed and polled: with it, a broken answer is no loss."""
+    outcome = await submit(script, timeouts=timeouts)
+
+    assert outcome.value == Accepted(generation_id="inf-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, ACCEPTED, Accepted(generation_id="z-IMFJo2ORUJBR7OWIqDM", quote=1_000_000)),
+        (201, {"id": "-G3b3vVKdoC42fMNeK1T5", "status": "queued"}, Accepted(generation_id="-G3b3vVKdoC42fMNeK1T5")),
+        (202, {"generation_id": "50f3e8ae:kling/v1"}, Accepted(generation_id="50f3e8ae:kling/v1")),
+    ],
+)
+async def test_2xx_with_an_id_is_accepted(status: int, body: object, expected: Accepted) -> None:
+    outcome = await submit(answers(status, body))
+
+    assert outcome.value == expected
+
+
+async def test_noise_before_the_answer_is_passed_over() -> None:
+    noise = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+
+    outcome = await submit(after_the_request(noise + answer(200, ACCEPTED)))
+
+    assert isinstance(outcome.value, Accepted)
+
+
+@pytest.mark.slow
+async def test_large_body_is_accepted(large: Pair) -> None:
+    outcome = await submit(answers(200, ACCEPTED), large)
+
+    assert isinstance(outcome.value, Accepted)
+    assert outcome.server_had_it_whole
+    assert outcome.requests[0].announced > 66 * MIB
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (429, b"", Refusal.THROTTLED),
+        (429, api_error("429", "Too Many Requests"), Refusal.THROTTLED),
+        (503, api_error(503), Refusal.THROTTLED),
+        (503, api_error("503"), Refusal.THROTTLED),
+        (401, api_error(401), Refusal.CREDENTIALS),
+        (403, api_error(403, "run out of credits"), Refusal.FORBIDDEN),
+        (403, b"<html>", Refusal.FORBIDDEN),
+        (400, api_error(400, "Body validation error"), Refusal.INVALID),
+        (404, b"", Refusal.INVALID),
+        (409, {}, Refusal.INVALID),
+        (413, b"<html>", Refusal.INVALID),
+        (422, {"detail": [{"msg": "bad", "type": "value_error"}]}, Refusal.INVALID),
+        (402, {}, Refusal.INVALID),
+        (418, {}, Refusal.INVALID),
+    ],
+)
+async def test_no_is_refused(status: int, body: object, kind: Refusal) -> None:
+    outcome = await submit(answers(status, body))
+
+    assert isinstance(outcome.value, Refused), outcome.value
+    assert (outcome.value.kind, outcome.value.status) == (kind, status)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b""),
+        (200, {"status": "queued"}),
+        (200, {"id": ""}),
+        (200, [ACCEPTED]),
+        (204, b""),
+        (301, b""),
+        (303, ACCEPTED),
+        (408, api_error(408)),
+        (500, api_error(500)),
+        (500, {"id": "not-an-acceptance"}),
+        (502, b"<html>"),
+        (503, b"<html>upstream connect error"),
+        (503, {"message": "Service Unavailable"}),
+        (503, api_error(500)),
+        (504, api_error(504, "Generation timeout, try again")),
+        (520, b""),
+        (599, b""),
+    ],
+)
+async def test_any_other_answer_is_unclear(status: int, body: object) -> None:
+    """Whatever its text invites to: what is not a clear no may have started a generation."""
+    outcome = await submit(answers(status, body))
+
+    assert isinstance(outcome.value, Unclear), outcome.value
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("-3", None), ("86400", 3600.0), ("soon", None)])
+async def test_pause_that_is_asked_for_is_handed_on_within_reason(header: str, seconds: float | None) -> None:
+    outcome = await submit(answers(429, b"", {"Retry-After": header}))
+
+    assert isinstance(outcome.value, Refused)
+    assert outcome.value.retry_after == seconds
+
+
+class AnswersEarly(httpx2.AsyncBaseTransport):
+    """Takes some chunks of the body and answers: what a server does over TLS, when its words outrun the reset."""
+
+    def __init__(self, chunks: int, status: int, body: object = None, headers: dict[str, str] | None = None) -> None:
+        self._chunks = chunks
+        self._response = httpx2.Response(status, json=body, headers=headers)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        assert isinstance(request.stream, httpx2.AsyncByteStream)
+        taken = aiter(request.stream)
+        for _ in range(self._chunks):
+            await anext(taken)
+        await taken.aclose()  # type: ignore[attr-defined]
+        return self._response
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "expected"),
+    [
+        (413, {}, {}, Refused),
+        (401, {}, {}, Refused),
+        (429, {}, {}, Refused),
+        (503, api_error(503), {}, Refused),
+        (200, ACCEPTED, {}, Accepted),
+        (500, {}, {"x-inference-id": "inf-1"}, Accepted),
+        (500, {}, {}, NotSent),
+        (503, {}, {}, NotSent),
+        (408, {}, {}, NotSent),
+        (302, {}, {}, NotSent),
+        (200, {}, {}, NotSent),
+    ],
+)
+async def test_answer_to_a_body_that_was_never_whole(
+    status: int, body: object, headers: dict[str, str], expected: type[Submission]
+) -> None:
+    """Without the last chunk nothing can have been started, unless the API says so with an id."""
+    async with api_at("http://127.0.0.1:9", transport=AnswersEarly(1, status, body, headers)) as api:
+        value = await api.submit(SMALL, REQUEST_ID)
+
+    assert isinstance(value, expected), value
+
+
+class TestInputThatChanged:
+    """What was hashed, shown in the plan and paid for is what is sent, or nothing is."""
+
+    @pytest.fixture
+    async def server(self) -> AsyncIterator[MisbehavingServer]:
+        async with MisbehavingServer(answers(200, ACCEPTED)) as server:
+            yield server
+
+    async def test_other_content_withholds_the_last_chunk(self, server: MisbehavingServer, tmp_path: Path) -> None:
+        path = tmp_path / "clip.mp4"
+        path.write_bytes(b"edited")
+        planned = hashlib.sha256(b"hashed").hexdigest()
+
+        value = await self._submit(server, path, planned)
+
+        assert_not_sent(value, Unsent.INPUT_CHANGED)
+        assert "clip.mp4" in value.message  # type: ignore[union-attr]
+        await asyncio.sleep(0.05)
+        assert not any(request.whole for request in server.requests)
+
+    async def test_missing_file(self, server: MisbehavingServer, tmp_path: Path) -> None:
+        value = await self._submit(server, tmp_path / "gone.mp4", "00")
+
+        assert_not_sent(value, Unsent.INPUT_CHANGED)
+        assert server.requests == []
+
+    async def test_folder(self, server: MisbehavingServer, tmp_path: Path) -> None:
+        assert_not_sent(await self._submit(server, tmp_path, "00"), Unsent.INPUT_CHANGED)
+
+    async def test_same_content_is_sent(self, server: MisbehavingServer, tmp_path: Path) -> None:
+        path = tmp_path / "clip.mp4"
+        path.write_bytes(b"hashed")
+
+        assert isinstance(await self._submit(server, path, hashlib.sha256(b"hashed").hexdigest()), Accepted)
+
+    async def _submit(self, server: MisbehavingServer, path: Path, sha256: str) -> Submission:
+        speech = Audio(source=Link(url="https://media.example/a.mp3"))
+        pair = Pair(fingerprint="1:cc", video=LocalFile(path=path), video_sha256=sha256, speech=speech)
+        async with api_at(server.origin) as api:
+            return await api.submit(pair, REQUEST_ID)
+
+
+async def test_stop_is_not_taken_for_an_outcome() -> None:
+    """A cancelled submit has no value: the ledger's row stays `submitting`, which is unclear at the next start."""
+    reached = asyncio.Event()
+
+    async def script(connection: Connection) -> None:
+        await connection.whole_request()
+        reached.set()
+        await connection.hang()
+
+    async with MisbehavingServer(script) as server, api_at(server.origin, Timeouts()) as api:
+        task = asyncio.create_task(api.submit(SMALL, REQUEST_ID))
+        await reached.wait()
+        task.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def keeps_alive(connection: Connection) -> None:
+    while True:
+        await connection.whole_request()
+        await connection.answer(200, ACCEPTED)
+
+
+class TestConnections:
+    async def test_posts_in_a_row_share_one(self) -> None:
+        async with MisbehavingServer(keeps_alive) as server, api_at(server.origin) as api:
+            for _ in range(3):
+                assert isinstance(await api.submit(SMALL, REQUEST_ID), Accepted)
+
+        assert server.connections == 1
+
+    @pytest.mark.slow
+    async def test_post_never_rides_on_one_that_was_idle_for_over_a_second(self) -> None:
+        """Servers and gateways close idle connections: a POST that meets that moment is an unclear pair."""
+        async with MisbehavingServer(keeps_alive) as server, api_at(server.origin) as api:
+            await api.submit(SMALL, REQUEST_ID)
+            await asyncio.sleep(aimlapi.POST_IDLE + 0.1)
+            await api.submit(SMALL, REQUEST_ID)
+
+        assert server.connections == 2
+
+    async def test_one_that_died_while_idle_is_not_used(self) -> None:
+        async with MisbehavingServer(answers(200, ACCEPTED)) as server, api_at(server.origin) as api:
+            await api.submit(SMALL, REQUEST_ID)
+            await asyncio.sleep(0.05)
+
+            assert isinstance(await api.submit(SMALL, REQUEST_ID), Accepted)
+
+    async def test_one_that_dies_under_a_post_is_unclear_and_the_post_is_not_repeated(self) -> None:
+        async def once(connection: Connection) -> None:
+            await connection.whole_request()
+            await connection.answer(200, ACCEPTED)
+            await connection.whole_request()
+
+        async with MisbehavingServer(once) as server, api_at(server.origin) as api:
+            await api.submit(SMALL, REQUEST_ID)
+
+            assert isinstance(await api.submit(SMALL, REQUEST_ID), Unclear)
+        assert len(server.requests) == 2
