@@ -249,6 +249,7 @@ class Session:
             downloads=settings.downloads,
             check=settings.check,
             patience=settings.patience,
+            resolve_for=settings.resolve_for,
             deadline=deadline(settings.finish_by, self._clock.utc()) if settings.finish_by else None,
             collect_only=self._orders.collect_only or self._fault is not None,
         )

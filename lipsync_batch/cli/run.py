@@ -29,6 +29,7 @@ from lipsync_batch.cli.options import batch_argument, place_options, where_optio
 @click.option("--downloads", type=int, help="Files fetched at once.  [default: 4]")
 @click.option("--typical-seconds", help="How long a generation takes.  [default: learned]")
 @click.option("--patience", help="End when nothing has moved for so long.  [default: 1h]")
+@click.option("--resolve-for", help="Look unclear submits up for so long once all else is done.  [default: 2m]")
 @click.option("--check", type=click.Choice(["media", "size"]), help="How a finished file is checked.  [default: media]")
 @click.option("--verify", is_flag=True, help="Read finished files again and compare their checksums.")
 @click.option("--remake", is_flag=True, help="Yes, make more than 20 % of the finished videos anew.")

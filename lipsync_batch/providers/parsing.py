@@ -50,12 +50,15 @@ def whole(value: object) -> int | None:
 
 
 def identifier(value: object) -> str | None:
-    """An id as it came: any printable text without blanks. A whole number counts as its digits."""
+    """An id as it came: any printable text that is not blank, for refusing one would strand what was paid for.
+
+    A whole number counts as its digits.
+    """
     if isinstance(value, Decimal):
         value = str(whole(value) or "")
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID:
         return None
-    return value if value.isprintable() and " " not in value else None
+    return value if value.isprintable() and value.strip() else None
 
 
 def link(value: object) -> str | None:

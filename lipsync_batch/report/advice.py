@@ -7,7 +7,7 @@ that knows what may be paid for.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ STATE_MEANINGS: Mapping[State, str] = {
     State.READY: "made; the video is not on disk yet",
     State.DONE: "the video is on disk, whole and checked",
     State.FAILED: "stopped, and needs a person",
-    State.UNCLEAR: "may have been accepted and charged; needs resolving",
+    State.UNCLEAR: "may have been accepted and charged; looked up, never sent again",
 }
 
 STOPS: Mapping[StopReason, str] = {
@@ -77,6 +77,8 @@ _GO_ON: Mapping[StopReason, str] = {
     StopReason.CRASHED: "Go on where it stopped; the end of _batch/run.log may say what happened",
 }
 
+_AGAIN = "`retry` fetches it again, for nothing. A new one, for its price, is another `take` in the manifest."
+
 _CAUSES: Mapping[str, Cause] = {
     "too_large": Cause(
         title="The input is too large to be sent",
@@ -88,17 +90,23 @@ _CAUSES: Mapping[str, Cause] = {
     ),
     "lost": Cause(
         title="The provider no longer knows the generation",
-        remedy="They may have been charged. `retry` asks for the same generation once more; paying for another one is "
-        "`lipsync-batch retry --pay-again KEY`.",
+        remedy="It may have been charged. `retry` asks for the same generation once more.",
     ),
+    "no_link": Cause(
+        title="The provider says finished, and not where the video is",
+        remedy="It was paid for. `retry` asks for the same generation once more, for nothing.",
+    ),
+    "link_dead": Cause(title="The provider gives no working link to the video", remedy=f"It was paid for. {_AGAIN}"),
+    "download_failed": Cause(title="The video could not be fetched", remedy=f"It was paid for. {_AGAIN}"),
+    "bad_file": Cause(title="What the provider made is no usable video", remedy=f"It was paid for. {_AGAIN}"),
     "output_gone": Cause(
         title="The video is gone from this disk and from the provider",
-        remedy="It was paid for and cannot be fetched again. Look for a copy; making it anew is "
-        "`lipsync-batch retry --pay-again KEY`.",
+        remedy="It was paid for. Look for a copy of it. A new one, for its price, is another `take` in the manifest.",
     ),
     "interrupted": Cause(
         title="The program ended while these were being submitted",
-        remedy="They may have been accepted and charged. `resolve` looks for them in the provider's log.",
+        remedy="They may have been accepted and charged. Every `run` looks for them in the provider's log, and sends "
+        "none of them again.",
     ),
 }
 """Causes of our own, by code. The provider's are told in its own words."""
@@ -111,8 +119,8 @@ def cause_of(problem: Problem) -> Cause:
     if problem.state is State.UNCLEAR:
         return Cause(
             title=problem.message or "The answer to the submit never came",
-            remedy="They may have been accepted and charged, so they are not sent again by themselves. `resolve` looks "
-            "for them in the provider's log.",
+            remedy="They may have been accepted and charged. Every `run` looks for them in the provider's log, and "
+            "sends none of them again.",
         )
     return Cause(
         title=problem.message or "Stopped without a word",
@@ -130,18 +138,26 @@ def next_steps(stop_reason: StopReason, counts: Mapping[State, int], folder: Pat
     """What a person does next, the first thing first; empty when nothing is left to do, or a run is at it."""
     if stop_reason is StopReason.RUNNING:
         return []
-    steps = []
-    if unfinished := sum(counts.get(state, 0) for state in UNFINISHED):
+    return [*_run_again(stop_reason, counts, folder), *_retry(counts, folder)]
+
+
+def _run_again(stop_reason: StopReason, counts: Mapping[State, int], folder: Path) -> Iterator[Step]:
+    """One `run` goes on with what is unfinished and looks up what is unclear."""
+    unfinished = sum(counts.get(state, 0) for state in UNFINISHED)
+    unclear = counts.get(State.UNCLEAR, 0)
+    if unfinished:
         options = ("--budget USD",) if stop_reason is StopReason.BUDGET else ()
         text = f"{_GO_ON[stop_reason]} ({counted(unfinished, 'job')} left)"
-        steps.append(Step(text=text, command=command("run", folder, *options)))
-    if unclear := counts.get(State.UNCLEAR, 0):
-        text = f"Find out about the unclear ones ({unclear:,}) before anything is paid twice"
-        steps.append(Step(text=text, command=command("resolve", folder)))
+        yield Step(text=text, command=command("run", folder, *options))
+    elif unclear:
+        text = f"Look the unclear ones up again ({unclear:,}); none of them is sent twice"
+        yield Step(text=text, command=command("run", folder))
+
+
+def _retry(counts: Mapping[State, int], folder: Path) -> Iterator[Step]:
     if failed := counts.get(State.FAILED, 0):
-        text = f"Have the failed ones tried again ({failed:,}), once their cause is mended"
-        steps.append(Step(text=text, command=command("retry", folder)))
-    return steps
+        text = f"Take the failed ones up again ({failed:,}), once their cause is mended"
+        yield Step(text=text, command=command("retry", folder))
 
 
 def standing(counts: Mapping[State, int]) -> str:

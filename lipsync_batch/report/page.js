@@ -33,6 +33,9 @@
     if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
     return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
   }
+  function counted(jobs) {
+    return jobs === 1 ? "1 job" : `${number.format(jobs)} jobs`;
+  }
   function dollars(micro) {
     const digits = micro > 0 && micro < 100000 ? 4 : 2;
     return `$${(micro / 1e6).toFixed(digits)}`;
@@ -236,7 +239,7 @@
     choose();
     head.replaceChildren(...columns.map(heading));
     for (const chip of $("filters").children) chip.setAttribute("aria-pressed", choice.states.has(chip.dataset.state));
-    $("found").textContent = view.length === rows.length ? `${number.format(rows.length)} jobs` : `${number.format(view.length)} of ${number.format(rows.length)} jobs`;
+    $("found").textContent = (view.length < rows.length ? `${number.format(view.length)} of ` : "") + counted(rows.length);
     nothing.hidden = view.length > 0;
     active = 0;
     scroller.scrollTop = 0;
@@ -257,6 +260,8 @@
       });
       $("filters").append(chip);
     }
+    const label = about.labels.findIndex((_, index) => rows.some((row) => row.labels[index]));
+    if (label >= 0) $("search").placeholder += `, or ${term(about.labels[label], rows.find((row) => row.labels[label]).labels[label])}`;
     $("search").addEventListener("input", (event) => {
       choice.q = event.target.value;
       refresh();
@@ -387,7 +392,7 @@
   function cell(jobs, label) {
     const row = jobs.reduce((worst, one) => (badness(one) < badness(worst) ? one : worst));
     const state = looks(row);
-    const title = [row.key, state, note(row), jobs.length > 1 ? `${jobs.length} jobs` : null].filter(Boolean).join("\n");
+    const title = [row.key, state, note(row), jobs.length > 1 ? counted(jobs.length) : null].filter(Boolean).join("\n");
     const made = element("button", { type: "button", class: `cell s-${state}`, title, "aria-label": `${row.key}: ${state}`, tabindex: -1 }, SIGNS[state] ?? "");
     made.addEventListener("click", () => {
       if (jobs.length === 1) return open(row);

@@ -46,7 +46,7 @@ class Counts(_Model):
     failed: Count = 0
     """Stopped; the job's error says why."""
     unclear: Count = 0
-    """The submit may have been accepted and charged; `lipsync-batch resolve` finds out."""
+    """The submit may have been accepted and charged. Runs look it up in the provider's log, and never send it again."""
 
 
 class Cost(_Model):

@@ -32,6 +32,8 @@ class Options:
     downloads: int = 4
     check: str = "media"
     patience: float = 3_600.0
+    resolve_for: float = 120.0
+    """How long unclear pairs are looked up once all else is done."""
     deadline: datetime | None = None
     collect_only: bool = False
     """Submit nothing; poll and fetch what was paid for."""

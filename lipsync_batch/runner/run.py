@@ -17,6 +17,7 @@ from lipsync_batch.providers.base import Denied, NotFound, Running, Unavailable
 from lipsync_batch.runner.context import Context
 from lipsync_batch.runner.download import DownloadLane, Fetcher
 from lipsync_batch.runner.poll import PollLane
+from lipsync_batch.runner.resolve import ResolveLane
 from lipsync_batch.runner.submit import SubmitLane
 from lipsync_batch.runner.throttle import Permit
 
@@ -28,6 +29,8 @@ DRAIN = 10.0
 """How long what is on its way may take to end after a stop. Seconds."""
 BREAK_OFF = 2.0
 """How long a download that was told to break off may take to do so, before it is left behind. Seconds."""
+RESOLVE_LOOKS = 1.0
+"""Seconds between two looks at whether unclear pairs are still worth waiting for."""
 DISK_LOOKS = 10.0
 """Seconds between two looks at the free space."""
 PROBE = "lipsync-batch-probe"
@@ -42,6 +45,7 @@ class Run:
         self._polls = PollLane(context)
         self._submits = SubmitLane(context, self._polls)
         self._downloads = DownloadLane(context, self._polls, fetcher)
+        self._resolves = ResolveLane(context, self._polls)
         self._wires: set[asyncio.Task[None]] = set()
 
     async def run(self) -> StopReason:
@@ -51,12 +55,14 @@ class Run:
         async with asyncio.TaskGroup() as lanes:
             lanes.create_task(self._dispatch(lanes))
             downloads = lanes.create_task(self._downloads.run())
+            resolves = lanes.create_task(self._resolves.run())
             watch = [lanes.create_task(self._watch_disk()), lanes.create_task(self._watch_deadline())]
             await context.stop.requested.wait()
             for task in watch:
                 task.cancel()
             context.wake()
             await self._drain(downloads)
+            resolves.cancel()
         assert context.stop.reason is not None
         return context.stop.reason
 
@@ -148,6 +154,8 @@ class Run:
     def _wait_seconds(self) -> float | None:
         """How long until a request may be of use that only time holds back, or patience is at its end."""
         waits = [self._polls.wait_seconds(), self._submits.wait_seconds(), self._patience_left()]
+        if self._polls.idle and self._resolves.waiting():
+            waits.append(RESOLVE_LOOKS)
         known = [wait for wait in waits if wait is not None]
         return max(0.001, min(known)) if known else None
 
@@ -164,6 +172,8 @@ class Run:
         if self._wires or not self._downloads.idle:
             return
         if self._submits.exhausted() and self._polls.idle:
+            if self._resolves.waiting():
+                return
             context.stop.request(context.stop.submits_closed or StopReason.FINISHED, "nothing more can be done now")
         elif (left := self._patience_left()) is not None and left <= 0:
             reason = StopReason.OUTAGE if context.breaker.is_open else StopReason.PATIENCE

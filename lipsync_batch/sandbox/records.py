@@ -126,7 +126,7 @@ class Records:
         return int(self._one("SELECT count(*) + 1 AS take FROM generations WHERE pair = ?", pair)["take"])
 
     def accept(self, generation: Generation, order: Order, *, etag: str | None = None) -> None:
-        """Write down a generation and the render that it waits for, if there is no `etag` to take. Durable on return."""
+        """Write down a generation and, where there is no `etag` to take, the render it waits for. Durable on return."""
         made = None if etag is None else generation.accepted
         self._db.execute("BEGIN IMMEDIATE")
         with self._db:

@@ -5,7 +5,7 @@
 | task | arguments | stdin | prints |
 | --- | --- | --- | --- |
 | `intake` | inputs folder | the body of a submit | `{"order": ...}` or `{"problems": "..."}` |
-| `render` | order, inputs folder, films folder | | `{"etag": ...}` or `{"problem": "..."}` |
+| `render` | inputs folder, films folder | the order, as JSON | `{"etag": ...}` or `{"problem": "..."}` |
 | `card` | films folder | | `{"etag": ...}` |
 
 A film is named after its SHA-256, which is its entity tag: `<etag>.mp4`.
@@ -35,8 +35,11 @@ class WorkerError(Exception):
     """The process died or broke: a bug, or a file that crashes its decoder."""
 
 
-async def run(task: str, *arguments: str | Path, stdin: IO[bytes] | int = asyncio.subprocess.DEVNULL) -> Any:
-    """Run a task and return what it printed; WorkerError where it did not end well. Cancelling kills it."""
+async def run(task: str, *arguments: Path, stdin: IO[bytes]) -> Any:
+    """Run a task and return what it printed; WorkerError where it did not end well. Cancelling kills it.
+
+    `stdin` is a real file, at its beginning: whatever its size, nothing of it passes through this process.
+    """
     command = (sys.executable, "-m", __name__, task, *map(str, arguments))
     process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=asyncio.subprocess.PIPE)
     try:

@@ -89,6 +89,16 @@ class Arrival:
     """Where the jobs want it, in manifest order; none when no job wants it any more."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doubt:
+    """A submit whose answer never came."""
+
+    fingerprint: str
+    client_request_id: str
+    name: str
+    intended_at: datetime
+
+
 class Reads:
     """Questions to jobs.db. One thread's."""
 
@@ -231,6 +241,41 @@ class Reads:
             )
             for row in rows
         ]
+
+    def doubts(self) -> list[Doubt]:
+        """Submits that may have been accepted, oldest first."""
+        rows = self._rows(
+            f"""
+            SELECT p.fingerprint, p.last_output, g.client_request_id, g.intended_at
+            FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
+            WHERE p.state = '{State.UNCLEAR}' ORDER BY g.intended_at
+            """
+        )
+        return [
+            Doubt(
+                fingerprint=row["fingerprint"],
+                client_request_id=row["client_request_id"],
+                name=row["last_output"],
+                intended_at=from_iso(row["intended_at"]),
+            )
+            for row in rows
+        ]
+
+    def any_doubts(self) -> bool:
+        """Whether any submit may have been accepted without our knowing its id."""
+        return self._one("SELECT 1 FROM pairs WHERE state = :state LIMIT 1", state=State.UNCLEAR) is not None
+
+    def is_in_doubt(self, client_request_id: str) -> bool:
+        """Whether a generation is still unclear."""
+        row = self._one(
+            """
+            SELECT 1 FROM generations AS g JOIN pairs AS p USING (fingerprint)
+            WHERE g.client_request_id = :id AND g.live = 1 AND p.state = :state
+            """,
+            id=client_request_id,
+            state=State.UNCLEAR,
+        )
+        return row is not None
 
     def wanted_outputs(self, fingerprint: str) -> list[str]:
         """Where the jobs of a pair want its file, in manifest order."""

@@ -246,12 +246,12 @@ def test_glob_is_one_job_a_match_in_the_order_of_names(folder: Folder) -> None:
         folder.write(name)
     (folder.path / "clips/folder.mp4").mkdir()
 
-    jobs = folder.jobs(
-        "a.jsonl",
-        '{"video": "clips/**/*.mp4", "text": "Hi", "speaker": "Auto", "output": "{video.parent}/{index:02}-{video.name}"}',
-    )
+    row = {"video": "clips/**/*.mp4", "text": "Hi", "speaker": "Auto", "output": "{video.parent}/{index:02}.mp4"}
 
-    assert [job.output for job in jobs] == ["clips/01-a.mp4", "clips/02-b.mp4", "clips/deep/03-c.mp4"]
+    jobs = folder.jobs("a.jsonl", json.dumps(row))
+
+    assert [job.output for job in jobs] == ["clips/01.mp4", "clips/02.mp4", "clips/deep/03.mp4"]
+    assert [job.want.video.path.name for job in jobs] == ["a.mp4", "b.mp4", "c.mp4"]
     assert [job.position for job in jobs] == [0, 1, 2]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -19,85 +19,65 @@ from lipsync_batch.manifest.yaml_stream import YamlStream
 JOB = "{video: a.mp4, text: Hallo, speaker: Emily}"
 
 
-@pytest.mark.parametrize(
-    ("content", "place", "cause", "remedy"),
-    [
-        pytest.param("", "", "is empty", "begin with jobs:", id="an empty file"),
-        pytest.param("# nothing\n", "", "is empty", "begin with jobs:", id="comments only"),
-        pytest.param("jobs: []\n", "", "there are no jobs", "add a job", id="an empty list"),
-        pytest.param("jobs:\n", "", "there are no jobs", "add a job", id="nothing below jobs"),
-        pytest.param("version: 1\n", "", "there are no jobs", "add a job", id="no jobs"),
-        pytest.param("- video: a.mp4\n", "line 1", "is a list", "below jobs:", id="a list"),
-        pytest.param("video\n", "line 1", "is not a mapping", "begin with jobs:", id="a word"),
-        pytest.param(f"jobs: {JOB}\n", "line 1, column 1", "must be a list", "- video", id="jobs is no list"),
-        pytest.param("jobs:\n\t- a\n", "line 2, column 1", "indented with a tab", "spaces", id="a tab"),
-        pytest.param("jobs:\n  - video: a\n\t  text: b\n", "line 3, column 1", "with a tab", "spaces", id="a tab below"),
-        pytest.param('jobs:\n  - text: "a\n', "line 3, column 1", "is not YAML", "quotes", id="a quote left open"),
-        pytest.param("jobs:\n  - text: a: b\n", "line 2, column 12", "not allowed", '": " in quotes', id="a colon"),
-        pytest.param(
-            "jobs:\n  - output: {language}/{key}.mp4\n    video: a\n", "line 2, column 23", "is not YAML", "begins with {",
-            id="a brace",
-        ),
-        pytest.param(f"jobs: [*a, {JOB}]\n", "line 1, column 8", "stands for nothing", "&a before", id="unknown alias"),
-        pytest.param(f"x-a: &a [*a]\njobs: [{JOB}]", "line 1, column 10", "stands for nothing", "&a", id="an alias of itself"),
-        pytest.param(f"jobs: [{JOB}]\n---\njobs: []\n", "line 2, column 1", "second document", "---", id="two documents"),
-        pytest.param(f"x-a: {'[' * 40}{']' * 40}\njobs: [{JOB}]", "line 1, column 38", "deep", "no part", id="depth"),
-        pytest.param(f"jobs: [{JOB}]\nx: \x07\n", "line 2", "is not YAML", "remove", id="a control character"),
-        pytest.param(f"version: 2\njobs: [{JOB}]", "line 1, column 1", '"2" is not supported', "version: 1", id="version"),
-        pytest.param(f"job: [{JOB}]\njobs: [{JOB}]", "line 1, column 1", "unknown section", '"jobs"', id="misspelt section"),
-        pytest.param(f"api_key: x\njobs: [{JOB}]", "line 1, column 1", "never taken", "AIMLAPI_API_KEY", id="a key"),
-        pytest.param(f"jobs: [{JOB}]\njobs: [{JOB}]", "line 2, column 1", "there twice", "keep one", id="jobs twice"),
-        pytest.param(f"settings: fast\njobs: [{JOB}]", "line 1, column 1", "must be a mapping", "below", id="settings"),
-        pytest.param(
-            f"settings: {{rate: fast}}\njobs: [{JOB}]", "line 1, column 12", "not a rate", "60/m", id="a wrong setting"
-        ),
-        pytest.param(
-            f"settings:\n  buget: 4\njobs: [{JOB}]", "line 2, column 3", "no such setting", "budget", id="misspelt setting"
-        ),
-        pytest.param(
-            f"settings: {{rate: [1]}}\njobs: [{JOB}]", "line 1, column 12", "one value", "brackets", id="a nested setting"
-        ),
-        pytest.param(
-            f"settings: {{base_url: x}}\njobs: [{JOB}]", "line 1, column 12", "never taken", "AIMLAPI_BASE_URL", id="base url"
-        ),
-        pytest.param(
-            f"settings: {{notify: x}}\njobs: [{JOB}]", "line 1, column 12", "never taken", "--notify", id="notifications"
-        ),
-        pytest.param(
-            f"defaults: {{speeker: Al}}\njobs: [{JOB}]", "line 1, column 12", "unknown field", '"speaker"', id="a default"
-        ),
-        pytest.param(
-            f"defaults: {{output: '{{key'}}\njobs: [{JOB}]", "line 1, column 12", "no partner", "{{", id="a broken template"
-        ),
-        pytest.param(
-            f"defaults: {{each: {{l: [a]}}}}\njobs: [{JOB}]", "line 1, column 12", "belongs to a job", "move", id="each above"
-        ),
-        pytest.param(
-            f"overrides: {{a: {{key: b}}}}\njobs: [{JOB}]", "line 1, column 17", "belongs to a job", "move", id="another key"
-        ),
-        pytest.param(
-            f"overrides: {{a: 2}}\njobs: [{JOB}]", "line 1, column 13", "must be a mapping", "take", id="override's shape"
-        ),
-        pytest.param(
-            f"overrides: {{b: {{take: 2}}}}\njobs: [{JOB}]", "line 1, column 13", "no job has the key", "correct", id="unused"
-        ),
-        pytest.param("jobs: [intro.mp4]\n", "line 1, column 8", "a job is a mapping", "- video", id="a job is a word"),
-        pytest.param(
-            "jobs:\n  - video: a.mp4\n    video: b.mp4\n    text: Hi\n    speaker: Ava\n",
-            "line 3, column 5", "there twice", "keep one", id="a field twice",
-        ),
-        pytest.param(
-            "jobs:\n  - !job {video: a.mp4, text: Hi, speaker: Ava}\n", "line 2, column 5", "tag", "remove", id="a tag"
-        ),
-        pytest.param(
-            "jobs:\n  - {[a]: b, video: a.mp4, text: Hi, speaker: Ava}\n", "line 2, column 6", "plain word", "quotes",
-            id="a name that is a list",
-        ),
-        pytest.param(
-            "jobs:\n  - {<<: b, video: a.mp4, text: Hi, speaker: Ava}\n", "line 2, column 6", "merges", "&NAME", id="<<"
-        ),
-    ],
-)  # fmt: skip
+BROKEN = {
+    "an empty file": ("", "", "is empty", "begin with jobs:"),
+    "comments only": ("# nothing\n", "", "is empty", "begin with jobs:"),
+    "an empty list": ("jobs: []\n", "", "there are no jobs", "add a job"),
+    "nothing below jobs": ("jobs:\n", "", "there are no jobs", "add a job"),
+    "no jobs": ("version: 1\n", "", "there are no jobs", "add a job"),
+    "a list": ("- video: a.mp4\n", "line 1", "is a list", "below jobs:"),
+    "a word": ("video\n", "line 1", "is not a mapping", "begin with jobs:"),
+    "jobs is no list": (f"jobs: {JOB}\n", "line 1, column 1", "must be a list", "- video"),
+    "a tab": ("jobs:\n\t- a\n", "line 2, column 1", "indented with a tab", "spaces"),
+    "a tab below": ("jobs:\n  - video: a\n\t  text: b\n", "line 3, column 1", "with a tab", "spaces"),
+    "a quote left open": ('jobs:\n  - text: "a\n', "line 3, column 1", "is not YAML", "quotes"),
+    "a colon": ("jobs:\n  - text: a: b\n", "line 2, column 12", "not allowed", '": " in quotes'),
+    "a brace": (
+        "jobs:\n  - output: {language}/{key}.mp4\n    video: a\n",
+        "line 2, column 23",
+        "is not YAML",
+        "begins with {",
+    ),
+    "unknown alias": (f"jobs: [*a, {JOB}]\n", "line 1, column 8", "stands for nothing", "&a before"),
+    "an alias of itself": (f"x-a: &a [*a]\njobs: [{JOB}]", "line 1, column 10", "stands for nothing", "&a"),
+    "two documents": (f"jobs: [{JOB}]\n---\njobs: []\n", "line 2, column 1", "second document", "---"),
+    "depth": (f"x-a: {'[' * 40}{']' * 40}\njobs: [{JOB}]", "line 1, column 38", "deep", "no part"),
+    "a control character": (f"jobs: [{JOB}]\nx: \x07\n", "line 2", "is not YAML", "remove"),
+    "version": (f"version: 2\njobs: [{JOB}]", "line 1, column 1", '"2" is not supported', "version: 1"),
+    "misspelt section": (f"job: [{JOB}]\njobs: [{JOB}]", "line 1, column 1", "unknown section", '"jobs"'),
+    "a key": (f"api_key: x\njobs: [{JOB}]", "line 1, column 1", "never taken", "AIMLAPI_API_KEY"),
+    "jobs twice": (f"jobs: [{JOB}]\njobs: [{JOB}]", "line 2, column 1", "there twice", "keep one"),
+    "settings": (f"settings: fast\njobs: [{JOB}]", "line 1, column 1", "must be a mapping", "below"),
+    "a wrong setting": (f"settings: {{rate: fast}}\njobs: [{JOB}]", "line 1, column 12", "not a rate", "60/m"),
+    "misspelt setting": (f"settings:\n  buget: 4\njobs: [{JOB}]", "line 2, column 3", "no such setting", "budget"),
+    "a nested setting": (f"settings: {{rate: [1]}}\njobs: [{JOB}]", "line 1, column 12", "one value", "brackets"),
+    "base url": (f"settings: {{base_url: x}}\njobs: [{JOB}]", "line 1, column 12", "never taken", "AIMLAPI_BASE_URL"),
+    "notifications": (f"settings: {{notify: x}}\njobs: [{JOB}]", "line 1, column 12", "never taken", "--notify"),
+    "a default": (f"defaults: {{speeker: Al}}\njobs: [{JOB}]", "line 1, column 12", "unknown field", '"speaker"'),
+    "a broken template": (f"defaults: {{output: '{{key'}}\njobs: [{JOB}]", "line 1, column 12", "no partner", "{{"),
+    "each above": (f"defaults: {{each: {{l: [a]}}}}\njobs: [{JOB}]", "line 1, column 12", "belongs to a job", "move"),
+    "another key": (f"overrides: {{a: {{key: b}}}}\njobs: [{JOB}]", "line 1, column 17", "belongs to a job", "move"),
+    "override's shape": (f"overrides: {{a: 2}}\njobs: [{JOB}]", "line 1, column 13", "must be a mapping", "take"),
+    "unused": (f"overrides: {{b: {{take: 2}}}}\njobs: [{JOB}]", "line 1, column 13", "no job has the key", "correct"),
+    "a job is a word": ("jobs: [intro.mp4]\n", "line 1, column 8", "a job is a mapping", "- video"),
+    "a field twice": (
+        "jobs:\n  - video: a.mp4\n    video: b.mp4\n    text: Hi\n    speaker: Ava\n",
+        "line 3, column 5",
+        "there twice",
+        "keep one",
+    ),
+    "a tag": ("jobs:\n  - !job {video: a.mp4, text: Hi, speaker: Ava}\n", "line 2, column 5", "tag", "remove"),
+    "a name that is a list": (
+        "jobs:\n  - {[a]: b, video: a.mp4, text: Hi, speaker: Ava}\n",
+        "line 2, column 6",
+        "plain word",
+        "quotes",
+    ),
+    "<<": ("jobs:\n  - {<<: b, video: a.mp4, text: Hi, speaker: Ava}\n", "line 2, column 6", "merges", "&NAME"),
+}
+
+
+@pytest.mark.parametrize(("content", "place", "cause", "remedy"), BROKEN.values(), ids=BROKEN)
 def test_broken_yaml_is_one_clear_problem(folder: Folder, content: str, place: str, cause: str, remedy: str) -> None:
     """With the line and the column, in the words of someone who writes manifests."""
     problem = folder.problem("jobs.yaml", content)
@@ -239,7 +219,7 @@ def test_stream_builds_what_safe_load_builds(tmp_path_factory: pytest.TempPathFa
 class _TextLoader(yaml.SafeLoader):
     """PyYAML's safe loader without its guesses about plain scalars, but for null."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

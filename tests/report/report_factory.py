@@ -64,14 +64,26 @@ def make_record(position: int = 0, **changes: Any) -> JobRecord:
 def unfinished(position: int = 0, state: State = State.PENDING, **changes: Any) -> JobRecord:
     """A job without a video, and with nothing to pay for one."""
     nothing = dict.fromkeys(
-        ("bytes", "sha256", "duration_seconds", "width", "height", "generation_seconds", "finished_at", "quoted", "settled")
+        (
+            "bytes",
+            "sha256",
+            "duration_seconds",
+            "width",
+            "height",
+            "generation_seconds",
+            "finished_at",
+            "quoted",
+            "settled",
+        )
     )
     if state is State.PENDING:
         nothing |= dict.fromkeys(("generation_id", "client_request_id", "submitted_at"))
     return make_record(position, state=state, **(nothing | changes))
 
 
-def failed(position: int = 0, code: str = "GenerationError", message: str = "No face found", **changes: Any) -> JobRecord:
+def failed(
+    position: int = 0, code: str = "GenerationError", message: str = "No face found", **changes: Any
+) -> JobRecord:
     return unfinished(position, State.FAILED, error_code=code, error_message=message, **changes)
 
 
@@ -124,7 +136,9 @@ def a_night(videos: int, languages: tuple[str, ...] = LANGUAGES, *, seed: int = 
     return FakeSource(
         make=lambda: _a_night(videos, languages, seed, nights),
         ran=runs,
-        spent=Costs(estimated=videos * len(languages) * 480_000, quoted=None, settled=videos * len(languages) * 455_123),
+        spent=Costs(
+            estimated=videos * len(languages) * 480_000, quoted=None, settled=videos * len(languages) * 455_123
+        ),
     )
 
 
