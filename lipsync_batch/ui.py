@@ -105,7 +105,7 @@ def problem_line(event: Event) -> str | None:
 
 def plain(text: str) -> str:
     """A provider's words as they may go to a terminal: one line, without control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def duration(seconds: float) -> str:

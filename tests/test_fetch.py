@@ -43,7 +43,7 @@ from lipsync_batch.fetch import (
     download_client,
     fetch,
 )
-from lipsync_batch.part import discard
+from lipsync_batch.part import Part, discard
 
 QUICK = Patience(connect=5, stall=5, attempts=5, seconds=5, first_pause=0.001, longest_pause=0.002)
 IMPATIENT = Patience(connect=1, stall=0.1, attempts=2, seconds=1, first_pause=0.001, longest_pause=0.002)
@@ -424,6 +424,20 @@ def test_bytes_that_were_never_synced_are_fetched_again(client: httpx2.Client, p
 
     assert_whole(outcome, part, video)
     assert cdn.requests[2].header("Range") == "bytes=4000-"
+
+
+def test_an_old_sidecar_never_vouches_for_new_bytes(client: httpx2.Client, part: Path, video: bytes) -> None:
+    """Killed after starting over, before the first sync: what lies there now is of another version, and not durable."""
+    with Cdn(file(video, cut=4_000), say("403 Forbidden")) as cdn:
+        fetch(cdn.url(), part, client=client, patience=QUICK)
+    source = json.loads(part.with_name(f"{part.name}.meta").read_text())["source"]
+
+    with Part(part, source) as started_over:
+        started_over.begin(etag='"v2"', total=len(video))
+        started_over.write(b"x" * 5_000)
+        started_over.head(1)
+        with Part(part, source) as after_the_kill:
+            assert after_the_kill.size == 0
 
 
 @pytest.mark.slow

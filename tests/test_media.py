@@ -143,12 +143,15 @@ def test_folders_and_missing_files_are_told_apart(tmp_path: Path) -> None:
         media.probe(tmp_path / "absent.mp4")
 
 
-def test_a_name_that_looks_like_a_protocol_is_only_a_name(video: Path, tmp_path: Path, monkeypatch: object) -> None:
-    """FFmpeg would read `concat:a|b` as two files."""
-    odd = tmp_path / "concat:a|b.mp4"
-    odd.write_bytes(video.read_bytes())
+def test_a_name_that_looks_like_a_protocol_is_only_a_name(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg would read `concat:a|b` as two files, and `10:30.mp4` as a protocol called 10."""
+    monkeypatch.chdir(tmp_path)
+    for odd in (Path("concat:a|b.mp4"), Path("10:30.mp4")):
+        odd.write_bytes(video.read_bytes())
 
-    assert media.check(odd).has_video
+        assert media.check(odd).has_video
 
 
 @pytest.mark.parametrize(
@@ -227,6 +230,19 @@ def test_a_cut_fragmented_video_and_a_cut_matroska_are_found(tmp_path: Path) -> 
         media.check(source)
         with pytest.raises(BadMediaError, match="cut short"):
             media.check(cut(source, tmp_path / f"cut{source.suffix}", source.stat().st_size // 2))
+
+
+def test_a_cut_that_was_papered_over_is_found_in_the_packets(video: Path, tmp_path: Path) -> None:
+    """A tool that closes a cut file makes its boxes fit; the last samples are still not there."""
+    content = video.read_bytes()
+    start = content.index(b"mdat") - 4
+    kept = content[: len(content) - 50]
+    closed = tmp_path / "closed.mp4"
+    closed.write_bytes(kept[:start] + (len(kept) - start).to_bytes(4, "big") + kept[start + 4 :])
+
+    assert media.truncation(closed) is None
+    with pytest.raises(BadMediaError, match="cut short or damaged"):
+        media.check(closed)
 
 
 def test_bytes_after_the_last_box_do_not_damage_a_video(video: Path, tmp_path: Path) -> None:

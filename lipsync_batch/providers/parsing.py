@@ -37,8 +37,9 @@ def number(value: object) -> Decimal | None:
             value = Decimal(value.strip())
         except ArithmeticError:
             return None
-    reasonable = isinstance(value, Decimal) and value.is_finite() and -_LARGEST <= value <= _LARGEST
-    return value if reasonable else None
+    if not isinstance(value, Decimal) or not value.is_finite():
+        return None
+    return value if -_LARGEST <= value <= _LARGEST else None
 
 
 def whole(value: object) -> int | None:

@@ -161,7 +161,7 @@ def _laid_out(history: History) -> Iterator[tuple[_Place, Step]]:
 def _unit(history: History) -> float:
     """Percent of a step; a handful of steps does not fill the whole width."""
     steps = sum(map(len, history.stretches))
-    return min((100 - _BREAK * (len(history.stretches) - 1)) / steps, 4.0)
+    return min((100 - _BREAK * (len(history.stretches) - 1)) / steps, 6.0)
 
 
 def _breaks(history: History) -> list[Mark]:

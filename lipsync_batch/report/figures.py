@@ -23,9 +23,9 @@ def dollars(micro: int | None) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as `850 ms`, `34.2 s`, `12 min 5 s`, `7 h 30 min`."""
-    if seconds < 1:
+    if round(seconds, 3) < 1:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < _MINUTE:
+    if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     whole = round(seconds)
     if whole < _HOUR:

@@ -28,7 +28,7 @@
   const at = (seconds) => new Date(seconds * 1000);
 
   function seconds(value) {
-    if (value < 60) return `${value.toFixed(1)} s`;
+    if (value < 59.95) return `${value.toFixed(1)} s`;
     const whole = Math.round(value);
     if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
     return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;

@@ -139,7 +139,7 @@ def _parts(page: Page) -> dict[str, Any]:
         "costs": page.costs.known(),
         "segments": _segments(page.counts, overview.suspects),
         "breakdown": {name: _lines(shares) for name, shares in overview.breakdown.by_label().items()},
-        "with_costs": overview.breakdown.has_costs and bool(page.costs.known()),
+        "label_costs": list(page.costs.known()) if overview.breakdown.has_costs else [],
         "term": term,
         "shown_runs": SHOWN_RUNS,
         "plot": charts.HEIGHT,

@@ -41,8 +41,7 @@ FIELDS = (
 class Rows:
     """Keeps the first rows in manifest order, or of too many jobs the most urgent ones."""
 
-    def __init__(self, limit: int = KEPT_ROWS) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._by_urgency: list[list[tuple[int, str]]] = [[], [], [], []]
         self.seen = 0
         self.kept = 0
@@ -53,7 +52,7 @@ class Rows:
         self.seen += 1
         self.labels += [name for name in job.labels if name not in self.labels]
         urgency = _urgency(job)
-        if self.kept == self._limit and not self._give_way(urgency):
+        if self.kept >= KEPT_ROWS and not self._give_way(urgency):
             return
         self._by_urgency[urgency].append((job.position, self._encoded(job)))
         self.kept += 1

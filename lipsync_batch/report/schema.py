@@ -1,16 +1,13 @@
-"""What `report.json` holds: these models write it, and docs/report.schema.json is generated from them.
-
-    python -m lipsync_batch.report.schema > docs/report.schema.json
+"""What `report.json` holds: these models write it, and docs/report.schema.json is `json_schema_text()` of them.
 
 Instants are ISO 8601 in UTC with milliseconds and `Z`, durations are seconds, money is integer micro-USD.
-A new field is added without a new `schema_version`; a changed or removed one needs it.
+Every change of the fields needs a new `schema_version`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -27,7 +24,12 @@ Count = Annotated[int, Field(json_schema_extra={"minimum": 0})]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
 
 
 class Counts(_Model):
@@ -183,7 +185,3 @@ def _error(job: JobRecord) -> JobError | None:
     if job.error_code is None and job.error_message is None:
         return None
     return JobError(code=job.error_code or "unknown", message=job.error_message or "")
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json_schema_text())

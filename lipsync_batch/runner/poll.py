@@ -44,8 +44,8 @@ class _Tracked:
     flight: Flight
     accepted: float
     """When it was accepted, by the clock of this run; before its start for generations of earlier runs."""
-    from_earlier_run: bool
-    """Accepted before this run: its end may have been noticed late, so that its time teaches nothing."""
+    teaches: bool
+    """Whether its time says how long generations take: not where it may have ended while no run was asking."""
     scout: bool = False
     asked: bool = False
     """The request is on the wire."""
@@ -126,7 +126,7 @@ class PollLane:
         tracked = _Tracked(
             flight,
             accepted=clock.now() - age,
-            from_earlier_run=from_earlier_run,
+            teaches=not from_earlier_run,
             scout=sum(1 for other in self._tracked.values() if other.scout) < SCOUTS,
         )
         self._tracked[flight.fingerprint] = tracked
@@ -173,6 +173,7 @@ class PollLane:
         match answer:
             case Running(status=status):
                 self._notice_status(status)
+                tracked.teaches = True  # its end is still to come, and will be noticed in time
                 self._schedule_by_forecast(tracked)
             case Finished(link=None):
                 await self._linkless(tracked)
@@ -209,7 +210,7 @@ class PollLane:
         assert answer.link is not None
         context, flight = self._context, tracked.flight
         seconds = self._age(tracked)
-        if not tracked.from_earlier_run and not flight.link_refreshes:
+        if tracked.teaches and not flight.link_refreshes:
             context.forecast.learn(seconds)
             self._hurry()
         await context.ledger.ready(

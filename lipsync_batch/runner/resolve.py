@@ -1,7 +1,7 @@
 """The resolve lane: looks unclear pairs up in the provider's log, and adopts what it finds there.
 
-A row of the log with our own id proves that a submit was accepted. Absence proves nothing, however often: a pair that is
-not found stays unclear until a person moves it.
+A row of the log with our own id proves that a submit was accepted. Absence proves nothing, however often: a pair that
+is not found stays unclear until a person moves it.
 """
 
 from __future__ import annotations

@@ -82,9 +82,9 @@ class Backend:
             return {"name": "GenerationError", "message": problem}
         if not self.happens("errors", generation):
             return None
-        message = "No face found in the video"
         if self.happens("retryable", generation):
-            return {"name": "UpstreamError", "message": "The partner did not answer in time", "retryable": True}
+            return {"name": "InternalServerError", "message": "The model is overloaded. Please try again later"}
+        message = "No face found in the video"
         detail = {"loc": ["body", "video_url"], "msg": message, "type": "face_detection_error", "input": "data:..."}
         shapes: tuple[object, ...] = ({"name": "GenerationError", "message": message}, {"detail": [detail]}, message)
         return self.dice.pick(shapes, "error shape", *generation.fate)

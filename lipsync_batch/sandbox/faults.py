@@ -73,7 +73,9 @@ class Faults:
     errors: float = _switch(
         Kind.CHANCE, "Generations that end in an error, in every documented shape; never charged.", 0.0
     )
-    retryable: float = _switch(Kind.CHANCE, "Those errors among them that are marked as retryable.", 0.0)
+    retryable: float = _switch(
+        Kind.CHANCE, "Those errors among them that say that they will pass: overload, try again.", 0.0
+    )
     stuck: float = _switch(Kind.CHANCE, "Generations that never end.", 0.0)
     odd: float = _switch(Kind.CHANCE, "Generations with the ids, statuses and codes of neighbouring models.", 0.0)
     no_link: float = _switch(Kind.CHANCE, "Finished generations that do not say where the video is, at first.", 0.0)

@@ -96,7 +96,7 @@ async def _order(request: Request, backend: Backend) -> Order:
 
 
 async def _take_in_apart(body: IO[bytes], backend: Backend) -> Order:
-    taken = await worker.run("intake", backend.studio.inputs, stdin=body)
+    taken = await worker.run("intake", backend.studio.inputs, given=body)
     if "problems" in taken:
         raise InvalidOrderError([taken["problems"]])
     return Order.from_json(taken["order"])

@@ -6,6 +6,7 @@ What is to do stands in the records, so nothing is lost by a restart, and no que
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class Studio:
         self.films = folder / "films"
         for path in (self.inputs, self.films):
             path.mkdir(exist_ok=True)
+            _sweep(path)
         self._records = records
         self._workers = workers
         self._busy: set[str] = set()
@@ -52,8 +54,8 @@ class Studio:
 
     async def _render(self, order: Order) -> None:
         try:
-            result = await worker.run("render", order.as_json(), self.inputs, self.films)
-        except worker.WorkerError as error:
+            result = await worker.run("render", self.inputs, self.films, given=order.as_json().encode())
+        except (worker.WorkerError, OSError) as error:
             result = {"problem": f"Something went wrong while rendering: {error}"}
         self._records.rendered(order.pair, at=time.time(), **result)
 
@@ -64,3 +66,12 @@ class Studio:
 
     def film(self, etag: str) -> Path:
         return self.films / f"{etag}.mp4"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed left half-made: all names here but those are hashes."""
+    for path in folder.glob("tmp*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -35,15 +35,16 @@ class WorkerError(Exception):
     """The process died or broke: a bug, or a file that crashes its decoder."""
 
 
-async def run(task: str, *arguments: Path, stdin: IO[bytes]) -> Any:
+async def run(task: str, *arguments: Path, given: bytes | IO[bytes] = b"") -> Any:
     """Run a task and return what it printed; WorkerError where it did not end well. Cancelling kills it.
 
-    `stdin` is a real file, at its beginning: whatever its size, nothing of it passes through this process.
+    `given` is its stdin. Of a file, which must be a real one, nothing passes through this process.
     """
     command = (sys.executable, "-m", __name__, task, *map(str, arguments))
+    stdin = asyncio.subprocess.PIPE if isinstance(given, bytes) else given
     process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=asyncio.subprocess.PIPE)
     try:
-        output, _ = await process.communicate()
+        output, _ = await process.communicate(given if isinstance(given, bytes) else None)
     finally:
         if process.returncode is None:
             process.kill()
@@ -57,8 +58,8 @@ def main(task: str, *arguments: str) -> dict[str, Any]:
     match task, arguments:
         case "intake", (inputs,):
             return _intake(sys.stdin.buffer.read(), Path(inputs))
-        case "render", (order, inputs, films):
-            return _render(Order.from_json(order), Path(inputs), Path(films))
+        case "render", (inputs, films):
+            return _render(Order.from_json(sys.stdin.read()), Path(inputs), Path(films))
         case "card", (films,):
             return _card(Path(films))
         case _:

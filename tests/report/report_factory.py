@@ -22,6 +22,8 @@ BATCH = BatchRecord(
     created_at=EVENING,
 )
 
+SPENT = Costs(estimated=400_000, quoted=1_000_000, settled=480_000)
+
 LANGUAGES = ("ar", "cs", "de", "es", "fr", "he", "it", "ja", "ko", "nl", "pl", "pt-BR", "zh-Hans")
 TEXTS = {
     "ar": "مرحبًا بعودتك. لنبدأ من حيث توقفنا.",
@@ -94,7 +96,7 @@ class FakeSource:
     make: Callable[[], Iterator[JobRecord]] = lambda: iter(())
     ran: list[RunRecord] = field(default_factory=list)
     about: BatchRecord = BATCH
-    spent: Costs = Costs(estimated=400_000, quoted=1_000_000, settled=480_000)
+    spent: Costs = SPENT
 
     def batch(self) -> BatchRecord:
         return self.about

@@ -221,10 +221,10 @@ def test_errors_come_in_every_shape_that_was_seen(inside: Any) -> None:
 
 
 def test_some_errors_may_be_tried_again(inside: Any) -> None:
-    """Marked so, and not charged."""
+    """The API has no field for it: only the words tell."""
     client = inside(Faults(errors=1.0, retryable=1.0), instant_media=True)
 
-    assert made(client)["error"]["retryable"] is True
+    assert "try again" in made(client)["error"]["message"]
 
 
 def test_stuck_generations_go_on_when_the_fault_is_lifted(inside: Any) -> None:
@@ -273,18 +273,26 @@ def test_a_cut_download_breaks_off_and_goes_on_by_range(process: Callable[..., h
     """The length is promised, half of it comes: a file that must not be taken for whole."""
     client = process("--cut", "1", "--instant-media")
     link = made(client)["video"]["url"]
-    received = bytearray()
 
-    with pytest.raises(httpx2.RemoteProtocolError), httpx2.stream("GET", link) as answer:
+    with httpx2.stream("GET", link) as answer:
         length = int(answer.headers["content-length"])
-        for chunk in answer.iter_raw():
-            received += chunk
+        received = until_it_breaks_off(answer)
 
     assert len(received) == length // 2
     client.put("/_sandbox/faults", json={"cut": 0})
     rest = httpx2.get(link, headers={"Range": f"bytes={len(received)}-"})
     assert rest.status_code == 206
     assert len(received) + len(rest.content) == length
+
+
+def until_it_breaks_off(answer: httpx2.Response) -> bytes:
+    received = bytearray()
+    try:
+        for chunk in answer.iter_raw():
+            received += chunk
+    except httpx2.RemoteProtocolError:
+        return bytes(received)
+    raise AssertionError("it came whole")
 
 
 def test_html_instead_of_the_file(inside: Any) -> None:

@@ -49,11 +49,15 @@ def test_what_was_accepted_survives_kill_9(tmp_path: Path) -> None:
 
 def test_it_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     """kill -9 of a run leaves no server behind."""
-    program = (
-        "import sys, time, pathlib; from lipsync_batch.sandbox.process import SandboxProcess\n"
-        f"with SandboxProcess(pathlib.Path({str(tmp_path / 'data')!r})) as s: print(s.base_url, flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+    program = """
+import pathlib, sys, time
+from lipsync_batch.sandbox.process import SandboxProcess
+with SandboxProcess(pathlib.Path(sys.argv[1])) as sandbox:
+    print(sandbox.base_url, flush=True)
+    time.sleep(60)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         base_url = parent.stdout.readline().decode().strip()
         child = pid_in(tmp_path / "data")

@@ -136,6 +136,16 @@ def test_a_failed_render_is_tried_again_by_the_next_submit(
 
 
 @pytest.mark.slow
+def test_a_text_may_be_longer_than_a_command_line(process: Callable[..., httpx2.Client]) -> None:
+    """The hosted API names no limit: such a text must not stop the rendering of all others."""
+    client = process()
+
+    answer = made(client, video_url=data_uri(ADA), lip_sync_tts_content="Hello." + " " * 200_000)
+
+    assert answer["status"] != "error"
+
+
+@pytest.mark.slow
 def test_a_large_body_does_not_fill_the_memory(tmp_path: Path) -> None:
     """50 MB of inline video are 70 MB of JSON: the server keeps them on disk, and hands them to another process."""
     large = tmp_path / "large.mp4"

@@ -27,7 +27,7 @@ from lipsync_batch.sandbox.voice import VOICES, VoiceError, speak
         ("Witamy ponownie, dzień dobry.", "pl"),
         ("Tekrar hoş geldiniz.", "tr"),
         ("Välkommen tillbaka.", "sv"),
-        ("С возвращением!", "ru"),
+        ("Добро пожаловать!", "ru"),
         ("Ласкаво просимо, друзі.", "uk"),
         ("Καλώς ήρθατε.", "el"),
         ("مرحبا بعودتك", "ar"),
