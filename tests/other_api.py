@@ -229,13 +229,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(200, body=self.api.film(unquote(name)), Content_Type="video/mp4")
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # the default of 5 overflows on a busy machine, and resets what was never read
+
+
 @contextmanager
 def other_api(video: Path, **options: Any) -> Iterator[OtherApi]:
     """The server on a free loopback port, until the context ends."""
     api = OtherApi(video=video.read_bytes(), **options)
     handler = type("Handler", (_Handler,), {"api": api})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), handler)
     api.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

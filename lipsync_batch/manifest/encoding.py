@@ -14,7 +14,6 @@ from lipsync_batch.jobs import Place
 
 ENDINGS = (".yaml", ".yml", ".csv", ".tsv", ".jsonl", ".ndjson")
 _CHUNK = 1 << 20
-_UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SAVE_AS = 'save it again as UTF-8 (in a spreadsheet: "CSV UTF-8")'
 
@@ -48,10 +47,9 @@ def _not_a_file(path: Path) -> Problem | None:
 
 def _encoding(path: Path) -> str:
     with path.open("rb") as file:
-        start = file.read(4)
-    if start.startswith(_UTF16_MARKS) and start not in _UTF32_MARKS:
-        return "utf-16"
-    return "utf-8-sig"
+        start = file.read(2)
+    # The mark of UTF-32 begins like that of UTF-16: as such it is read, and found to be full of NUL characters.
+    return "utf-16" if start.startswith(_UTF16_MARKS) else "utf-8-sig"
 
 
 def _not_text(path: Path) -> Problem | None:

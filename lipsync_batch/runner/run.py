@@ -21,7 +21,7 @@ from lipsync_batch.runner.resolve import ResolveLane
 from lipsync_batch.runner.submit import SubmitLane
 from lipsync_batch.runner.throttle import Permit
 
-WIRES = 32
+WIRES = 16
 """Requests that may be unanswered at once."""
 LATE = 300.0
 """A generation that has been due for so long goes before any submit. Seconds."""

@@ -18,6 +18,8 @@ from lipsync_batch.runner.throttle import Gate, Permit
 from lipsync_batch.store.reads import Turn
 
 PAGE = 256
+SUBMITS_AT_ONCE = 8
+"""Unanswered submits: a burst of new connections may overflow a server's backlog, and a reset there is `unclear`."""
 BODY_CUTS = 2
 """A body that was cut so often is too large for the way to the API."""
 
@@ -74,6 +76,8 @@ class SubmitLane:
     def _may_submit(self) -> bool:
         context = self._context
         if self._closed() or not context.breaker.allows(len(self._on_the_wire)):
+            return False
+        if len(self._on_the_wire) >= SUBMITS_AT_ONCE:
             return False
         if self._gate.opens_at > context.clock.now() and self._polls.alive >= self._slots_at_refusal:
             return False
