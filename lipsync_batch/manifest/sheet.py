@@ -47,15 +47,20 @@ class Sheet:
         ManifestError if there is no header.
         """
         _allow_long_cells()
-        try:
-            candidates = [_header(path, separator) for separator in SEPARATORS]
-        except csv.Error as error:
-            raise ManifestError(path, [_unreadable(Place(line=1), error)]) from error
-        sheets = [sheet for sheet in candidates if sheet is not None]
+        sheets: list[Sheet] = []
+        nothing = Problem(place=Place(), cause="is empty", remedy="begin it with a row that names the columns")
+        unreadable: list[Problem] = []
+        for separator in SEPARATORS:
+            try:
+                sheets += _header(path, separator)
+            except csv.Error as error:  # names in quotes are that for every separator but the right one
+                unreadable.append(_unreadable(Place(line=1), error))
         if not sheets:
-            cause, remedy = "is empty", "begin it with a row that names the columns"
-            raise ManifestError(path, [Problem(place=Place(), cause=cause, remedy=remedy)])
-        return max(sheets, key=lambda sheet: (_known_names(sheet.header, known), len(sheet.header)))
+            raise ManifestError(path, [*unreadable, nothing][:1])
+        best = max(sheets, key=lambda sheet: (_known_names(sheet.header, known), len(sheet.header)))
+        if unreadable and known and not _known_names(best.header, known):
+            raise ManifestError(path, unreadable[:1])
+        return best
 
     def records(self) -> Iterator[Record | Problem]:
         """The rows below the header. One that cannot be read, or has too many or too few cells, is a Problem."""
@@ -103,7 +108,8 @@ def _allow_long_cells() -> None:
         csv.field_size_limit(MOST_CELL)
 
 
-def _header(path: Path, separator: str) -> Sheet | None:
+def _header(path: Path, separator: str) -> Iterator[Sheet]:
+    """The sheet as it is if this is its separator; nothing if no line of it says anything."""
     with open_text(path) as file:
         reader = csv.reader(file, delimiter=separator, strict=True)
         line = 0
@@ -111,9 +117,9 @@ def _header(path: Path, separator: str) -> Sheet | None:
             # Excel begins some files with a line that only says `sep=;`.
             if any(map(str.strip, cells)) and not cells[0].startswith("sep="):
                 names = [cell.strip() for cell in cells]
-                return Sheet(path=path, separator=separator, header=names, first_line=line + 1)
+                yield Sheet(path=path, separator=separator, header=names, first_line=line + 1)
+                return
             line = reader.line_num
-    return None
 
 
 def _known_names(header: list[str], known: Collection[str]) -> int:

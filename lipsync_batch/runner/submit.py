@@ -18,8 +18,10 @@ from lipsync_batch.runner.throttle import Gate, Permit
 from lipsync_batch.store.reads import Turn
 
 PAGE = 256
+FIRST_SUBMITS = 2
 SUBMITS_AT_ONCE = 8
-"""Unanswered submits: a burst of new connections may overflow a server's backlog, and a reset there is `unclear`."""
+"""Unanswered submits, from the first ones on: a burst of connections overflows the backlog of a small server, which
+then resets what it never read, and for us that is `unclear`."""
 BODY_CUTS = 2
 """A body that was cut so often is too large for the way to the API."""
 
@@ -77,7 +79,7 @@ class SubmitLane:
         context = self._context
         if self._closed() or not context.breaker.allows(len(self._on_the_wire)):
             return False
-        if len(self._on_the_wire) >= SUBMITS_AT_ONCE:
+        if len(self._on_the_wire) >= min(SUBMITS_AT_ONCE, FIRST_SUBMITS + self._accepted):
             return False
         if self._gate.opens_at > context.clock.now() and self._polls.alive >= self._slots_at_refusal:
             return False
