@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lipsync_batch.version import VERSION as __version__
+from lipsync_batch import version
 
 if TYPE_CHECKING:
     from lipsync_batch.batch import Batch
@@ -30,6 +30,8 @@ __all__ = [
     "StopReason",
     "__version__",
 ]
+
+__version__ = version.VERSION
 
 _HOMES = {
     "Batch": "batch",

@@ -17,7 +17,7 @@ from lipsync_batch.settings import Credentials, Settings, base_url
 HOSTED = "aimlapi"
 SANDBOX = "sandbox"
 SANDBOX_OPTIONS = "LIPSYNC_BATCH_SANDBOX_OPTIONS"
-"""Environment variable with options for the sandbox of a `--sandbox` run, as `lipsync-batch sandbox --help` lists them."""
+"""Environment variable with options for the sandbox of a `--sandbox` run; `lipsync-batch sandbox --help` lists them."""
 NO_KEY = "none"
 """Stands for the key where only what is public is asked for."""
 REHEARSAL = Price(source="a rehearsal: nothing is paid")

@@ -7,8 +7,12 @@ virtual time, and nothing else has to know.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Clock:
@@ -41,21 +45,33 @@ class Clock:
             return False
         return True
 
+    async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do something that blocks without holding up the loop."""
+        return await asyncio.to_thread(function, *args, **kwargs)
+
     async def wait_for_task(self, task: asyncio.Task[Any], seconds: float) -> None:
         """Wait for a task to end, but no longer than `seconds`. The task is left as it is."""
         await asyncio.wait([task], timeout=seconds)
 
 
 class VirtualClock(Clock):
-    """A clock whose UTC moves with the loop's time, from a given instant."""
+    """A clock whose UTC moves with a loop's virtual time, from a given instant."""
 
     virtual = True
 
-    def __init__(self, start: datetime) -> None:
+    def __init__(self, start: datetime, loop: VirtualTimeLoop) -> None:
         self._start = start
+        self._loop = loop
+
+    def now(self) -> float:
+        return self._loop.time()
 
     def utc(self) -> datetime:
         return self._start + timedelta(seconds=self.now())
+
+    async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Inline: virtual time would overtake a thread."""
+        return function(*args, **kwargs)
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):

@@ -37,6 +37,13 @@ _NAMED = re.compile(
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
+class Secrets(frozenset[str]):
+    """Texts that must be shown nowhere, a traceback with its local variables included."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} secrets>"
+
+
 def mask(text: str, *, secrets: Collection[str] = (), limit: int = LIMIT) -> str:
     """The text without its secrets, cut to `limit` bytes of UTF-8.
 

@@ -1,4 +1,4 @@
-"""run.log: one JSON object a line. What happened in every run of a batch; intents to pay before they are carried out."""
+"""run.log: one JSON object a line. What happened in every run of a batch; intents to pay before they are sent."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _undecodable(error: UnicodeDecodeError, line: int) -> Problem:
     if "16" in error.encoding:
         cause = "is cut off in the middle of a character of UTF-16"
     elif (meant := bytes([byte]).decode("cp1252", errors="replace")) != "\N{REPLACEMENT CHARACTER}":
-        cause += f' (in Windows-1252 it would be "{meant}")'
+        cause += f' (in Windows-1252 it is "{meant}")'
     return Problem(place=Place(line=line), cause=cause, remedy=_SAVE_AS)
 
 

@@ -137,6 +137,9 @@ MISNAMED: Mapping[str, str] = {
 }
 """Names of other tools, and of the API itself: accepted silently, half of them would be labels by mistake."""
 
+_SHUFFLED = {"".join(sorted(name)): name for name in FIELDS}
+"""Fields by their letters in order: difflib finds `txet` and `tkae` less alike than two letters swapped are."""
+
 _RESERVED = frozenset({"index", "model"})
 
 
@@ -155,7 +158,7 @@ def judge(name: str) -> Misnamed | None:
     secret = withheld(name) if folded not in FIELDS else None
     if secret:
         return Misnamed(FieldError(f'"{name}" is never taken from a manifest', secret))
-    meant = MISNAMED.get(folded) or nearest(name, FIELDS, CLOSE)
+    meant = MISNAMED.get(folded) or nearest(name, FIELDS, CLOSE) or _SHUFFLED.get("".join(sorted(folded)))
     if meant:
         remedy = f'did you mean "{meant}"? (a label needs another name, or stands under labels:)'
         return Misnamed(FieldError(f'unknown field "{name}"', remedy), meant)

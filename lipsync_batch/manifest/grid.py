@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lipsync_batch.errors import Problem
 from lipsync_batch.manifest.faults import FieldError
@@ -83,5 +84,4 @@ def _item(row: Row, axis: str, step: str | int, value: object, given: object) ->
         raise GridError(path, "a grid cannot be inside a grid", "add an axis beside this one")
     place = locate(row.given, ("each", *path), row.place)
     layer = read_layer(Row(given=given, place=place), path=f"each.{axis}.{value}.")
-    layer.labels[axis] = value.strip()
-    return layer
+    return replace(layer, labels={axis: value.strip()} | layer.labels)

@@ -24,7 +24,7 @@ from lipsync_batch.capabilities import LIP_SYNC
 from lipsync_batch.clock import iso
 from lipsync_batch.errors import UsageError
 from lipsync_batch.jobs import Pair
-from lipsync_batch.masking import mask
+from lipsync_batch.masking import Secrets, mask
 from lipsync_batch.providers.account import PAGE, read_balance, read_charge_page, read_log_page, read_price
 from lipsync_batch.providers.answers import LONGEST_MESSAGE, Answer, read_check, read_submission
 from lipsync_batch.providers.base import (
@@ -119,13 +119,13 @@ class AimlApi:
     ) -> None:
         """Bind to the API at `base_url` (scheme, host, port). UsageError if it or the key cannot be used.
 
-        Without a key only what is public can be asked for: the price. Local files under `media_root` go out as links under `media_base_url`, if one is given, all others inline.
-        `transport` takes the place of the network in tests.
+        Without a key only what is public can be asked for: the price. Local files under `media_root` go out as links
+        under `media_base_url`, if one is given, all others inline. `transport` takes the network's place in tests.
         """
         self.origin = _checked_origin(base_url)
         if key and not _KEY.fullmatch(key):
             raise UsageError("the API key holds a character that no header can carry")
-        self._secrets = frozenset({key} if key else ())
+        self._secrets = Secrets({key} if key else ())
         self._bearer = Bearer(key, self.origin) if key else None
         self._links = MediaLinks(media_base_url, media_root)
         self._timeouts = timeouts or Timeouts()

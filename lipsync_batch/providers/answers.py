@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lipsync_batch import headers
-from lipsync_batch.masking import mask
+from lipsync_batch.masking import Secrets, mask
 from lipsync_batch.providers.base import (
     Accepted,
     Check,
@@ -79,7 +79,7 @@ class Answer:
     body: bytes = b""
     broken: str = ""
     """Why the body is not whole, in words; empty where it is."""
-    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    secrets: Secrets = field(default=Secrets(), repr=False)
     """What must show in nothing that is read from here."""
 
     @property

@@ -6,9 +6,8 @@ swap their outputs, and a crash between any two renames loses nothing.
 
 from __future__ import annotations
 
-import asyncio
-
 from lipsync_batch import files
+from lipsync_batch.clock import Clock
 from lipsync_batch.events import Events, Moved, Noticed
 from lipsync_batch.files import Folder
 from lipsync_batch.jobs import State
@@ -19,11 +18,12 @@ from lipsync_batch.store.reads import Finished, Reads
 class Arranger:
     """The finished files of a batch against its jobs."""
 
-    def __init__(self, folder: Folder, reads: Reads, ledger: Ledger, events: Events) -> None:
+    def __init__(self, folder: Folder, reads: Reads, ledger: Ledger, events: Events, clock: Clock) -> None:
         self._folder = folder
         self._reads = reads
         self._ledger = ledger
         self._events = events
+        self._clock = clock
 
     async def arrange(self, *, verify: bool) -> None:
         """Finish what an earlier run began, notice what is missing, then move, link and copy.
@@ -38,7 +38,7 @@ class Arranger:
     async def _inspect(self, pair: Finished, *, verify: bool) -> None:
         """A finished pair keeps only outputs that are there; with none left it is fetched again, for nothing."""
         known = self._reads.outputs(pair.fingerprint)
-        good = [path for path in known if await asyncio.to_thread(self._stands, path, pair, verify=verify)]
+        good = [path for path in known if await self._clock.in_thread(self._stands, path, pair, verify=verify)]
         bad = [path for path in known if path not in good]
         if good:
             if bad:
@@ -95,7 +95,7 @@ class Arranger:
         for move in moves:
             source, holding = self._folder.path(move.source), self._folder.path(move.holding)
             if not files.occupied(holding) and files.occupied(source):
-                await asyncio.to_thread(files.land, source, holding)
+                await self._clock.in_thread(files.land, source, holding)
         await self._ledger.file_moves_held()
         await self._land(moves)
 
@@ -105,7 +105,7 @@ class Arranger:
             holding, target = self._folder.path(move.holding), self._folder.path(move.target)
             if files.occupied(holding):
                 await self._clear(move.target)
-                await asyncio.to_thread(files.land, holding, target)
+                await self._clock.in_thread(files.land, holding, target)
             await self._ledger.file_moved(move, landed=files.occupied(target))
 
     async def _link(self, fingerprint: str, output: str) -> None:
@@ -114,20 +114,20 @@ class Arranger:
         if not sources:
             return
         await self._clear(output)
-        await asyncio.to_thread(files.duplicate, self._folder.path(sources[0]), self._folder.path(output))
+        await self._clock.in_thread(files.duplicate, self._folder.path(sources[0]), self._folder.path(output))
         await self._ledger.outputs_added(fingerprint, [output])
 
     async def _clear(self, path: str) -> None:
-        await clear(path, self._folder, self._reads, self._ledger, self._events)
+        await clear(path, self._folder, self._reads, self._ledger, self._events, self._clock)
 
 
-async def clear(path: str, folder: Folder, reads: Reads, ledger: Ledger, events: Events) -> None:
+async def clear(path: str, folder: Folder, reads: Reads, ledger: Ledger, events: Events, clock: Clock) -> None:
     """Make room at a final name: what stands there is kept in `superseded/`."""
     if not files.occupied(folder.path(path)):
         return
     owner = reads.output_owner(path)
     aside = folder.superseded(path, short(owner) if owner else "found")
-    await asyncio.to_thread(files.land, folder.path(path), folder.path(aside))
+    await clock.in_thread(files.land, folder.path(path), folder.path(aside))
     await ledger.outputs_moved([(path, aside, True)])
     if owner is None:
         events.emit(Noticed(message=f"a file that stood in the way was moved to {aside}", name=path))

@@ -120,7 +120,7 @@ class DownloadLane:
         folder, tag = self._context.folder, _tag(arrival)
         paths = arrival.outputs or (self._unwanted_path(arrival, tag),)
         final = folder.path(paths[0])
-        if await asyncio.to_thread(files.matches, final, size=arrival.bytes, sha256=arrival.sha256):
+        if await self._context.clock.in_thread(files.matches, final, size=arrival.bytes, sha256=arrival.sha256):
             await self._finish(arrival, paths)  # it had landed, and the process died before it could say so
             return
         if arrival.link is None:
@@ -148,6 +148,7 @@ class DownloadLane:
             case Broken(reason=reason, retry_after=retry_after):
                 await self._rest(arrival, reason, retry_after)
             case BadFile(reason=reason):
+                discard(part)
                 await self._fail(arrival, "bad_file", f"the provider's file is not a usable video: {reason}")
             case DiskFull(reason=reason):
                 self._context.stop.request(StopReason.DISK_FULL, reason)
@@ -159,7 +160,7 @@ class DownloadLane:
         doubt = suspect(info.media, arrival.speech_seconds) if info.media else None
         await context.ledger.keep_file(arrival.fingerprint, info, doubt)
         await self._clear(paths[0])
-        await asyncio.to_thread(files.land, part, context.folder.path(paths[0]))
+        await self._context.clock.in_thread(files.land, part, context.folder.path(paths[0]))
         discard(part)
         await self._finish(arrival, paths)
 
@@ -170,14 +171,14 @@ class DownloadLane:
             if self._context.reads.output_owner(path) == arrival.fingerprint and folder.path(path).exists():
                 continue
             await self._clear(path)
-            await asyncio.to_thread(files.duplicate, folder.path(paths[0]), folder.path(path))
+            await self._context.clock.in_thread(files.duplicate, folder.path(paths[0]), folder.path(path))
         await self._context.ledger.done(arrival.fingerprint, paths, superseded=not arrival.outputs)
         self._broken.pop(arrival.fingerprint, None)
         self._tell(arrival, State.DONE)
 
     async def _clear(self, path: str) -> None:
         context = self._context
-        await clear(path, context.folder, context.reads, context.ledger, context.events)
+        await clear(path, context.folder, context.reads, context.ledger, context.events, context.clock)
 
     async def _refresh(self, arrival: Arrival, reason: str) -> None:
         """The link is dead: the provider is asked for a fresh one, so often; never for a new generation."""

@@ -183,7 +183,7 @@ class Run:
         """Stop while there is still room to record the answers to what was paid for."""
         context = self._context
         while True:
-            free = await asyncio.to_thread(context.folder.free_bytes) if not context.clock.virtual else LOWEST_FREE
+            free = await context.clock.in_thread(context.folder.free_bytes)
             if free < LOWEST_FREE:
                 context.stop.request(
                     StopReason.DISK_FULL,

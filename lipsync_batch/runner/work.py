@@ -73,7 +73,7 @@ class Work:
                 pairs=reads.pair_counts(),
             )
         )
-        await Arranger(self._folder, reads, ledger, self._events).arrange(verify=self._verify)
+        await Arranger(self._folder, reads, ledger, self._events, self._clock).arrange(verify=self._verify)
         context = self._context(ledger, record.batch_id)
         with self._signals(context.stop):
             return await Run(context, self._fetcher).run()

@@ -130,7 +130,7 @@ def test_bad_rows_do_not_take_the_others_along(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("content", "line", "cause"),
     [
-        ((HEADER + GOOD + "b,b,,Schön,Ava,\n").encode("cp1252"), 3, '0xF6 is not UTF-8 (in Windows-1252 it would be "ö")'),
+        ((HEADER + GOOD + "b,b,,Schön,Ava,\n").encode("cp1252"), 3, '0xF6 is not UTF-8 (in Windows-1252 it is "ö")'),
         (HEADER.encode("utf-16-le"), 1, "NUL byte"),
         (HEADER.encode("utf-32"), 1, "NUL byte"),
         ((HEADER * 2).encode("utf-16")[:-1], 2, "cut off"),

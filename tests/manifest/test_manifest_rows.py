@@ -23,6 +23,7 @@ OneJob = Callable[..., Problem]
         pytest.param(
             {"vidoe": "a.mp4"}, "vidoe", 'unknown field "vidoe"', 'did you mean "video"?', id="misspelt field"
         ),
+        pytest.param({"tkae": "2"}, "tkae", "unknown field", 'did you mean "take"?', id="letters swapped"),
         pytest.param({"tts_text": "Hi"}, "tts_text", "unknown field", 'did you mean "text"?', id="the API's name"),
         pytest.param({"voice": "Emily"}, "voice", "unknown field", 'did you mean "speaker"?', id="another tool's name"),
         pytest.param({"video": None}, "video", "there is no video", "add video", id="no video"),

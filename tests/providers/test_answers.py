@@ -11,6 +11,7 @@ from aimlapi_client import ACCEPTED, KEY, api_error
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from lipsync_batch.masking import Secrets
 from lipsync_batch.providers import base
 from lipsync_batch.providers.account import read_balance, read_charge_page, read_log_page, read_price
 from lipsync_batch.providers.answers import Answer, read_check, read_failure, read_submission
@@ -33,7 +34,7 @@ LINK = "https://cdn.aimlapi.com/panda/pixverse%2Fmp4%2Fmedia%2Fweb%2Fori%2FPUQnI
 
 def make_answer(status: int = 200, body: object = None, headers: dict[str, str] | None = None) -> Answer:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status=status, headers=httpx2.Headers(headers), body=content, secrets=frozenset({KEY}))
+    return Answer(status=status, headers=httpx2.Headers(headers), body=content, secrets=Secrets({KEY}))
 
 
 def check(body: object = None, *, status: int = 200, asked: str = ID) -> Check:
@@ -283,7 +284,7 @@ def test_id_in_the_body_comes_before_the_header() -> None:
     assert value.generation_id == ACCEPTED["id"]
 
 
-@pytest.mark.parametrize("header", ["", " ", "a b", "x" * 2000])
+@pytest.mark.parametrize("header", ["", " ", "x" * 2000])
 def test_header_that_is_no_id_accepts_nothing(header: str) -> None:
     assert isinstance(read_submission(make_answer(500, b"", {"x-inference-id": header}), body_whole=True), Unclear)
 

@@ -1,0 +1,132 @@
+"""Errors quote requests: what is written down of them must hold no secret."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lipsync_batch.masking import HIDDEN, LIMIT, MOST, mask, mask_link
+
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"https://media.example/a.mp4?X-Amz-Signature={SECRET}",
+        f"https://media.example/a.mp4#token={SECRET}",
+        f"https://user:{SECRET}@media.example/a.mp4",
+        f"https://{SECRET}@media.example",
+        f"https://user:p@{SECRET}@media.example/",
+        f"s3://key:{SECRET}@bucket/a.mp4?versionId=1",
+        f'{{"url":"https:\\/\\/u:{SECRET}@media.example\\/a.mp4?sig={SECRET}"}}',
+        f"data:video/mp4;base64,AAAA{SECRET}",
+        f"data:video\\/mp4;base64,AAAA\\/{SECRET}",
+        f"data:,{SECRET}",
+        f"data:audio/mpeg;codecs=x;base64,{SECRET}==",
+        f"Authorization: Bearer {SECRET}",
+        f'{{"authorization": "Basic {SECRET}"}}',
+        f"authorization={SECRET}",
+        f"bearer {SECRET}-and-longer",
+        f'{{"api_key": "{SECRET}"}}',
+        f"x-api-key: {SECRET}",
+        f"Invalid API key: {SECRET}",
+        f"access_token={SECRET}&x=1",
+        f"X-Amz-Credential={SECRET}",
+        f"password = {SECRET}",
+        f"...{'A' * 100}{SECRET}{'B' * 100}",
+    ],
+)
+def test_secret_is_hidden(text: str) -> None:
+    masked = mask(text)
+
+    assert SECRET not in masked
+    assert HIDDEN in masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No face found in the video",
+        "GET https://cdn.aimlapi.com/panda/pixverse%2Fmp4%2Fori%2FPUQnIoDi_seed0.mp4 gave 404",
+        "job key: intro-de, output de/intro.mp4",
+        '{"status":"error","error":{"name":"GenerationError","message":"too long"}}',
+        "generation 50f3e8ae-1:kling-video/v1.6/pro/effects",
+        "Bearer token is required",
+        '{"meta":{"usage":{"tokens_used":120000}},"data":["a"]}',
+        "日本語 ✓",
+    ],
+)
+def test_what_helps_is_left(text: str) -> None:
+    assert mask(text) == text
+
+
+def test_place_of_a_link_is_left() -> None:
+    """Which file failed must still be told."""
+    assert mask("cannot fetch https://u:p@media.example/de/a%20b.mp4?sig=1, is it there?") == (
+        "cannot fetch https://***@media.example/de/a%20b.mp4?*** is it there?"
+    )
+
+
+@pytest.mark.parametrize("form", ["sk/live+1", "sk%2Flive%2B1"])
+def test_known_secret_is_hidden_wherever_it_stands(form: str) -> None:
+    assert mask(f"see{form}here", secrets={"sk/live+1"}) == "see***here"
+
+
+def test_secret_that_holds_another_is_hidden_whole() -> None:
+    assert mask("abcdef", secrets=["abc", "abcdef"]) == HIDDEN
+
+
+def test_empty_secret_hides_nothing() -> None:
+    assert mask("plain", secrets={""}) == "plain"
+
+
+def test_text_that_could_take_over_a_terminal_is_defused() -> None:
+    assert mask("a\x1b[2Jb\x00c\u202ed\r\ne") == "a [2Jb c d \ne"
+
+
+def test_result_is_cut_at_4_kib_and_never_inside_a_character() -> None:
+    masked = mask("日本語。" * 2000)
+
+    assert LIMIT - 4 <= len(masked.encode()) <= LIMIT
+    assert masked.endswith("…")
+
+
+def test_masking_comes_before_cutting() -> None:
+    """A megabyte of inline video must not push the reason out of sight."""
+    assert mask(f"data:video/mp4;base64,{'QUJD' * 10_000} has no face") == "data:video/mp4;base64,*** has no face"
+
+
+def test_secret_at_the_edge_of_what_is_looked_at_does_not_show_in_part() -> None:
+    key = "key-that-must-not-leak"
+    text = "data:video/mp4;base64," + "A" * (MOST - 36) + " " + key
+
+    assert "key-" not in mask(text, secrets={key})
+
+
+@pytest.mark.parametrize(
+    ("link", "shown"),
+    [
+        ("https://media.example/a%2Fb.mp4", "https://media.example/a%2Fb.mp4"),
+        ("https://u:p@media.example/a.mp4?x=1#y", "https://***@media.example/a.mp4?***"),
+        ("https://media.example/a.mp4#t=1?x", "https://media.example/a.mp4#***"),
+        (f"https://media.example/a b.mp4?c d={SECRET}", "https://media.example/a b.mp4?***"),
+        ("", ""),
+    ],
+)
+def test_link_is_shown_without_its_secrets(link: str, shown: str) -> None:
+    assert mask_link(link) == shown
+
+
+PIECES = st.sampled_from(
+    ["https://", "data:", ";base64,", "@", "?", "#", "Bearer ", "key=", "\\/", '"', " ", "A" * 199, ":", "//", "\ud800"]
+)
+
+
+@given(st.lists(PIECES | st.text(max_size=10), max_size=30).map("".join))
+def test_any_text_can_be_masked_and_written(text: str) -> None:
+    masked = mask(text)
+
+    assert len(masked.encode()) <= LIMIT
+    assert mask(masked) == masked

@@ -1,0 +1,517 @@
+"""The lanes of a run, in virtual time, against a provider that does as it is told."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import timedelta
+from itertools import count
+
+import pytest
+from lipsync_batch.events import Moved
+from lipsync_batch.fetch import BadFile, Broken, DiskFull, LinkDead
+from lipsync_batch.jobs import State, StopReason
+from lipsync_batch.providers.base import (
+    Accepted,
+    Denied,
+    Finished,
+    LogPage,
+    NotFound,
+    NotSent,
+    Refusal,
+    Refused,
+    Submission,
+    Throttled,
+    Unavailable,
+    Unclear,
+    Unsent,
+)
+from runner_factory import START, Night, errored, make_job, make_pair
+
+UNCLEAR = Unclear(code="http_500", message="the answer said nothing")
+UNREACHABLE = NotSent(reason=Unsent.UNREACHABLE, message="connection refused")
+THROTTLED = Refused(kind=Refusal.THROTTLED, code="http_429", message="Too Many Requests", status=429)
+BAD_KEY = Refused(kind=Refusal.CREDENTIALS, code="http_401", message="needs a valid API key", status=401)
+FORBIDDEN = Refused(kind=Refusal.FORBIDDEN, code="http_403", message="you have run out of credits", status=403)
+INVALID = Refused(kind=Refusal.INVALID, code="http_400", message="Body validation error", status=400)
+
+
+def first(answer: Submission):
+    """Gives one pair this answer once, and takes all others."""
+    numbers = count()
+    return lambda *_: answer if next(numbers) == 0 else None
+
+
+def jobs(number: int) -> list:
+    return [make_job(n) for n in range(number)]
+
+
+def test_every_pair_is_submitted_once_and_fetched(night: Night) -> None:
+    """The ordinary course: one submit, few polls, one download each."""
+    night.holds(jobs(50))
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 50}
+    assert set(night.provider.pairs.values()) == {1}
+    assert len(night.fetcher.fetched) == 50
+    assert night.video("job-00007.mp4").endswith(".mp4")
+
+
+def test_two_jobs_that_want_the_same_pair_pay_once(night: Night) -> None:
+    """The same clip and text under two names is one generation and two files."""
+    same = make_pair(1)
+    twins = [make_job(0, key="a", pair=same), make_job(1, key="b", output="x/b.mov", pair=same)]
+    night.holds(twins)
+
+    night.run()
+
+    assert len(night.provider.charged) == 1
+    assert night.video("a.mp4") == night.video("x/b.mov")
+
+
+def test_intent_is_in_the_log_before_the_call(night: Night) -> None:
+    """Whoever loses jobs.db can still see from run.log what may have been paid for."""
+    night.holds(jobs(1))
+    seen = []
+    night.provider.submitting = lambda pair, request_id: seen.append(any(request_id in line for line in night.log))
+
+    night.run()
+
+    assert seen == [True]
+
+
+# What an answer to a submit makes of the pair
+
+
+def test_refused_pair_fails_with_the_providers_words(night: Night) -> None:
+    """One bad job never stops the others."""
+    night.provider.submitting = first(INVALID)
+    night.holds(jobs(3))
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 2, State.FAILED: 1}
+    assert night.record("job-00000").error_message == "Body validation error"
+
+
+@pytest.mark.parametrize("answer", [THROTTLED, UNREACHABLE], ids=["429", "unreachable"])
+def test_submit_that_never_counted_is_sent_again(night: Night, answer: Submission) -> None:
+    """Nothing was taken, so nothing is lost by another try, under a number of its own."""
+    night.provider.submitting = first(answer)
+    night.holds(jobs(3))
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 3}
+    assert len(set(night.provider.submitted)) == len(night.provider.submitted) == 4
+
+
+def test_body_that_is_cut_twice_is_too_large(night: Night) -> None:
+    """A 50 MB body that the way to the API does not take would otherwise be sent all night."""
+    night.provider.submitting = lambda pair, _: (
+        NotSent(reason=Unsent.BODY_CUT, message="broken pipe") if pair == make_pair(0) else None
+    )
+    night.holds(jobs(2))
+
+    night.run()
+
+    assert night.record("job-00000").error_code == "too_large"
+    assert night.counts() == {State.DONE: 1, State.FAILED: 1}
+
+
+def test_input_that_changed_while_it_was_sent_fails(night: Night) -> None:
+    """What would have been paid for is not what was asked for; the next run sees the new file."""
+    night.provider.submitting = first(NotSent(reason=Unsent.INPUT_CHANGED, message="clip.mp4 changed"))
+    night.holds(jobs(1))
+
+    night.run()
+
+    assert night.record("job-00000").error_code == "input_changed"
+
+
+def test_bad_key_closes_the_submits_and_collects_the_rest(night: Night) -> None:
+    """What is at the provider is still polled and fetched."""
+    numbers = count()
+    night.provider.submitting = lambda *_: BAD_KEY if next(numbers) >= 2 else None
+    night.holds(jobs(30))
+
+    assert night.run() is StopReason.CREDENTIALS
+
+    assert night.counts() == {State.DONE: 2, State.PENDING: 28}
+    assert len(night.provider.submitted) < 12
+
+
+def test_403_without_money_closes_the_submits(night: Night) -> None:
+    """Out of credits: the rest waits for the next run, none of it failed."""
+    night.provider.left = 0
+    night.provider.submitting = lambda *_: FORBIDDEN
+    night.holds(jobs(30))
+
+    assert night.run() is StopReason.CREDITS
+
+    assert night.counts() == {State.PENDING: 30}
+
+
+def test_403_on_one_pair_alone_fails_that_pair(night: Night) -> None:
+    """With money left, another pair is tried: when it is taken, the first was the fault."""
+    night.provider.left = 5_000_000
+    night.provider.submitting = lambda pair, _: FORBIDDEN if pair == make_pair(0) else None
+    night.holds(jobs(6))
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 5, State.FAILED: 1}
+    assert night.record("job-00000").error_code == "forbidden"
+
+
+def test_unclear_pair_is_never_sent_again(night: Night) -> None:
+    """Neither in this run nor in the next: only the provider's log, or a person, moves it."""
+    night.provider.submitting = first(UNCLEAR)
+    night.provider.logged = lambda: LogPage(rows=(), next_offset=None)
+    night.holds(jobs(3))
+
+    night.run()
+    night.run()
+
+    assert night.counts() == {State.DONE: 2, State.UNCLEAR: 1}
+    assert len(night.provider.submitted) == 3
+
+
+def test_unclear_pair_that_is_in_the_log_is_adopted(night: Night) -> None:
+    """The answer was lost after the provider took it: it is fetched, not paid for again."""
+
+    def lose(pair, request_id):
+        night.provider.accept(pair, request_id)
+        return UNCLEAR
+
+    numbers = count()
+    night.provider.submitting = lambda pair, request_id: lose(pair, request_id) if next(numbers) == 0 else None
+    night.holds(jobs(3))
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 3}
+    assert set(night.provider.pairs.values()) == {1}
+
+
+def test_key_that_may_not_read_the_log_disables_only_the_look_up(night: Night) -> None:
+    """A key with the video scope alone still makes videos."""
+    night.provider.submitting = first(UNCLEAR)
+    night.provider.logged = lambda: Denied(status=403, message="scope")
+    night.holds(jobs(3))
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 2, State.UNCLEAR: 1}
+
+
+def test_pair_that_was_being_submitted_when_the_run_died_is_unclear(night: Night) -> None:
+    """After a crash inside submit, the next run sends nothing for that pair."""
+    night.holds(jobs(1))
+    night.provider.logged = lambda: LogPage(rows=(), next_offset=None)
+
+    async def die() -> None:
+        with night.writing() as ledger:
+            await ledger.intend(make_pair(0).fingerprint, "lb1.x.y.1", 1, reserve=0)
+
+    night.do(die())
+
+    night.run()
+
+    assert night.provider.submitted == []
+    assert night.counts() == {State.UNCLEAR: 1}
+
+
+# Polls
+
+
+def test_provider_error_is_told_and_not_retried(night: Night) -> None:
+    """No face in the video: another submit would end the same way."""
+    night.provider.checking = lambda id_: errored() if id_.startswith("-0:") else None
+    night.holds(jobs(2))
+
+    night.run()
+
+    assert night.counts() == {State.DONE: 1, State.FAILED: 1}
+    assert night.record("job-00000").error_message == "no face found"
+
+
+def test_error_that_says_it_may_be_retried_is_so_at_most_twice(night: Night) -> None:
+    """Failed generations are not charged, but a provider that always says `try again` must not be asked all night."""
+    night.provider.checking = lambda _: errored("try again", retryable=True)
+    night.holds(jobs(1))
+
+    night.run()
+
+    assert len(night.provider.submitted) == 3
+    assert night.counts() == {State.FAILED: 1}
+
+
+def test_finished_without_a_link_is_asked_again_then_failed_with_its_id(night: Night) -> None:
+    """Bounded, and `retry` polls the same id: the video may be there tomorrow."""
+    linkless = deque([Finished(link=None)] * 3)
+    night.provider.checking = lambda id_: (
+        linkless.popleft() if id_.startswith("-0:") and linkless else Finished(link=None) if id_[1] == "1" else None
+    )
+    night.holds(jobs(2))
+
+    night.run()
+
+    assert night.counts() == {State.DONE: 1, State.FAILED: 1}
+    assert night.record("job-00001").error_code == "no_link"
+    assert night.record("job-00001").generation_id is not None
+
+
+def test_unknown_id_is_lost_only_repeatedly_and_while_others_are_known(night: Night) -> None:
+    """A blip of 404s must not abandon what was paid for."""
+    blips = deque([NotFound(), NotFound()])
+    night.provider.checking = lambda id_: (
+        NotFound() if id_.startswith("-0:") else blips.popleft() if id_.startswith("-1:") and blips else None
+    )
+    night.holds(jobs(5))
+
+    night.run()
+
+    assert night.record("job-00000").error_code == "lost"
+    assert night.counts() == {State.DONE: 4, State.FAILED: 1}
+
+
+def test_poll_blips_restart_nothing(night: Night) -> None:
+    """5xx and network faults on polls are asked again, never submitted again."""
+    blips = deque([Unavailable(message="502")] * 20)
+    night.provider.checking = lambda _: blips.popleft() if blips else None
+    night.holds(jobs(4))
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 4}
+    assert len(night.provider.submitted) == 4
+
+
+def test_429_on_polls_holds_all_requests_back(night: Night) -> None:
+    """Retries inside the window only lengthen it."""
+    refusals = deque([Throttled(retry_after=30.0)])
+    night.provider.checking = lambda _: refusals.popleft() if refusals else None
+    night.holds(jobs(3))
+
+    night.run()
+
+    arrivals = sorted(night.provider.arrivals)
+    longest = max(later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False))
+    assert longest >= 29.0
+    assert night.counts() == {State.DONE: 3}
+
+
+def test_generation_that_never_ends_does_not_keep_the_run_for_ever(night: Night) -> None:
+    """Charged but running for ever: the others are done, the id is kept for the next run."""
+    night.provider.checking = lambda id_: None if not id_.startswith("-0:") else RUNNING
+    night.holds(jobs(3))
+
+    assert night.run(patience=1800.0) is StopReason.PATIENCE
+
+    assert night.counts() == {State.DONE: 2, State.SUBMITTED: 1}
+    assert night.provider.polls[night.record("job-00000").generation_id] < 400
+
+
+RUNNING = Unavailable(message="stuck")
+
+
+# Downloads
+
+
+def test_dead_link_is_refreshed_by_a_poll_and_never_generated_anew(night: Night) -> None:
+    """Expired links are ordinary at night."""
+    dead = deque([LinkDead(status=403, reason="expired")] * 3)
+    night.fetcher.fetching = lambda _: dead.popleft() if dead else None
+    night.holds(jobs(2))
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 2}
+    assert len(night.provider.submitted) == 2
+
+
+def test_link_that_stays_dead_fails_and_keeps_the_id(night: Night) -> None:
+    """Bounded; `retry` goes back to polling the id."""
+    night.fetcher.fetching = lambda link: LinkDead(status=404, reason="gone") if "-0:" in link else None
+    night.holds(jobs(2))
+
+    night.run()
+
+    assert night.record("job-00000").error_code == "link_dead"
+    assert [new for _, _, new in night.store.reads.retryable()] == [State.SUBMITTED]
+
+
+def test_broken_transfers_are_tried_again_later(night: Night) -> None:
+    """A CDN that is down for a minute costs a minute."""
+    broken = deque([Broken(reason="reset")] * 3)
+    night.fetcher.fetching = lambda _: broken.popleft() if broken else None
+    night.holds(jobs(1))
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 1}
+
+
+def test_bad_file_of_the_provider_fails_that_job_alone(night: Night) -> None:
+    """A file that is whole and no video is not put under a final name."""
+    night.fetcher.fetching = lambda link: BadFile(reason="no audio stream") if "-0:" in link else None
+    night.holds(jobs(2))
+
+    night.run()
+
+    assert night.counts() == {State.DONE: 1, State.FAILED: 1}
+    assert not night.folder.path("job-00000.mp4").exists()
+
+
+def test_full_disk_stops_the_run_and_loses_nothing(night: Night) -> None:
+    """The next run fetches what was finished there."""
+    full = deque([DiskFull(reason="no space left on device")])
+    night.fetcher.fetching = lambda _: full.popleft() if full else None
+    night.holds(jobs(3))
+
+    assert night.run() is StopReason.DISK_FULL
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 3}
+    assert set(night.provider.pairs.values()) == {1}
+
+
+# Limits
+
+
+def test_no_more_generations_are_alive_than_allowed(night: Night) -> None:
+    """The provider's slots are shared with the rest of the account."""
+    night.holds(jobs(40))
+
+    night.run(max_in_flight=5)
+
+    assert night.provider.most_alive <= 5
+    assert night.counts() == {State.DONE: 40}
+
+
+@pytest.mark.parametrize(("rate", "number", "seconds"), [("20/s", 20, 1.0), ("60/m", 60, 60.0), ("5/10s", 5, 10.0)])
+def test_no_window_holds_more_requests_than_the_rate(night: Night, rate: str, number: int, seconds: float) -> None:
+    """Counted as the server counts it: at arrival, in every sliding window."""
+    night.provider.seconds = 5.0
+    night.holds(jobs(80))
+
+    night.run(rate=rate)
+
+    arrivals = sorted(night.provider.arrivals)
+    worst = max(sum(at <= other < at + seconds for other in arrivals[n : n + number + 5]) for n, at in enumerate(arrivals))
+    assert worst <= number
+    assert night.counts() == {State.DONE: 80}
+
+
+def test_budget_stops_the_submits_in_time(night: Night) -> None:
+    """Over all runs of the batch together."""
+    night.holds(jobs(10), estimate=240_000)
+
+    assert night.run(budget=1_000_000) is StopReason.BUDGET
+    assert night.run(budget=1_000_000) is StopReason.BUDGET
+
+    assert len(night.provider.charged) == 4
+    assert night.counts() == {State.DONE: 4, State.PENDING: 6}
+
+
+def test_deadline_ends_the_run_and_keeps_the_ids(night: Night) -> None:
+    """The next run polls what was still running."""
+    night.provider.seconds = 600.0
+    night.holds(jobs(3))
+
+    assert night.run(deadline=START + timedelta(seconds=120)) is StopReason.DEADLINE
+    assert night.counts() == {State.SUBMITTED: 3}
+    assert night.run() is StopReason.FINISHED
+
+    assert len(night.provider.submitted) == 3
+
+
+def test_outage_is_waited_for_with_probes_then_submits_go_one_at_a_time(night: Night) -> None:
+    """Three submits that nobody answers open the breaker; it closes by itself when the service is back."""
+    outage = 600.0
+
+    def down() -> bool:
+        return 5.0 < night.clock.now() < 5.0 + outage
+
+    night.provider.submitting = lambda *_: UNREACHABLE if down() else None
+    night.provider.checking = lambda _: Unavailable(message="refused") if down() else None
+    night.provider.seconds = 2.0
+    night.holds(jobs(60))
+
+    assert night.run(max_in_flight=2) is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 60}
+    during = [at for at in night.provider.arrivals if down_at(at, outage)]
+    assert len(during) < 60
+    assert night.provider.probes > 0
+
+
+def down_at(at: float, outage: float) -> bool:
+    return 20.0 < at < 5.0 + outage
+
+
+def test_outage_that_outlasts_patience_ends_the_run(night: Night) -> None:
+    """Exit 3, run it again: nothing failed, nothing is unclear."""
+    night.provider.submitting = lambda *_: UNREACHABLE
+    night.provider.checking = lambda _: Unavailable(message="refused")
+    night.holds(jobs(5))
+
+    assert night.run(patience=900.0) is StopReason.OUTAGE
+
+    assert night.counts() == {State.PENDING: 5}
+
+
+def test_collect_only_submits_nothing(night: Night) -> None:
+    """A manifest with errors must not keep what was paid for from being fetched."""
+    night.provider.seconds = 600.0
+    night.holds(jobs(4))
+    night.provider.submitting = lambda *_: None
+    night.run(deadline=START + timedelta(seconds=1), max_in_flight=2)
+    submitted = len(night.provider.submitted)
+
+    assert night.run(collect_only=True) is StopReason.FINISHED
+
+    assert len(night.provider.submitted) == submitted
+    assert night.counts() == {State.DONE: submitted, State.PENDING: 4 - submitted}
+
+
+@pytest.mark.slow
+def test_night_of_five_thousand_jobs_with_outages(night: Night) -> None:
+    """Twelve hours in seconds: each pair paid for once, whatever happens in between."""
+    chance = __import__("random").Random(7)
+
+    def submit(pair, request_id):
+        if 3600 < night.clock.now() < 5400:
+            return UNREACHABLE
+        match chance.random():
+            case number if number < 0.01:
+                return THROTTLED
+            case number if number < 0.015:
+                night.provider.accept(pair, request_id)
+                return UNCLEAR
+            case _:
+                return None
+
+    night.provider.submitting = submit
+    night.provider.checking = lambda _: Unavailable(message="502") if chance.random() < 0.02 else None
+    night.holds(jobs(5000))
+
+    assert night.run(rate="30/m", max_in_flight=40) in (StopReason.FINISHED, StopReason.PATIENCE)
+
+    assert night.counts() == {State.DONE: 5000}
+    assert set(night.provider.pairs.values()) == {1}
+    assert isinstance(night.events[-1], Moved)
+
+
+def test_accepted_is_what_a_provider_says(night: Night) -> None:
+    """An id that begins with `-` and holds `:` and `/` goes through store, polls and file names."""
+    night.provider.submitting = lambda pair, request_id: Accepted(
+        generation_id=night.provider.accept(pair, request_id), quote=None
+    )
+    night.holds(jobs(1))
+
+    night.run()
+
+    assert night.record("job-00000").generation_id.startswith("-0:gen/")
+    assert night.counts() == {State.DONE: 1}
