@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from click.testing import CliRunner
+
 from lipsync_batch.cli import cli
 
 README = Path(__file__).parent.parent / "README.md"

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lipsync_batch.errors import BatchError
+from lipsync_batch.errors import BatchError, MissingExtraError
 from lipsync_batch.jobs import BatchRecord
 from lipsync_batch.location import Location
 from lipsync_batch.providers.base import Price, Provider
 from lipsync_batch.settings import Credentials, Settings, base_url
 
+if TYPE_CHECKING:
+    from lipsync_batch.sandbox.process import SandboxProcess
+
 HOSTED = "aimlapi"
 SANDBOX = "sandbox"
 SANDBOX_OPTIONS = "LIPSYNC_BATCH_SANDBOX_OPTIONS"
 """Environment variable with options for the sandbox of a `--sandbox` run; `lipsync-batch sandbox --help` lists them."""
-NO_KEY = "none"
-"""Stands for the key where only what is public is asked for."""
+SANDBOX_PACKAGES = ("espeakng_loader", "starlette", "uvicorn")
 REHEARSAL = Price(source="a rehearsal: nothing is paid")
 
 
@@ -41,7 +45,7 @@ class Account:
 
         return AimlApi(
             base_url=self.base_url,
-            key=self.key or NO_KEY,
+            key=self.key or "",
             media_base_url=settings.media_base_url,
             media_root=media_root,
         )
@@ -98,12 +102,23 @@ def opened(location: Location, environ: Mapping[str, str], *, sandbox: bool) -> 
         credentials = Credentials.from_environ(environ)
         yield Account(name=HOSTED, origin=credentials.base_url, base_url=credentials.base_url, key=credentials.key)
         return
-    from lipsync_batch.sandbox.process import SandboxProcess
-
-    with SandboxProcess(
-        location.folder.state / "sandbox", options=environ.get("LIPSYNC_SANDBOX_OPTIONS", "").split()
-    ) as server:
+    if any(find_spec(package) is None for package in SANDBOX_PACKAGES):
+        raise MissingExtraError("--sandbox", "sandbox")
+    with _sandbox(location.folder.state / "sandbox", environ.get(SANDBOX_OPTIONS, "").split()) as server:
         yield Account(name=SANDBOX, origin=SANDBOX, base_url=server.base_url, key=server.key)
+
+
+@contextmanager
+def _sandbox(data: Path, options: Sequence[str]) -> Iterator[SandboxProcess]:
+    from lipsync_batch.sandbox.process import SandboxError, SandboxProcess
+
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(SandboxProcess(data, options=options))
+        except SandboxError as error:
+            hint = f"Check {SANDBOX_OPTIONS}, if it is set."
+            raise BatchError(f"the sandbox did not start: {error}", hint=hint) from error
+        yield server
 
 
 def _named(provider: str, origin: str) -> str:

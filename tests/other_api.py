@@ -1,8 +1,8 @@
-"""Another server of the same API than the sandbox: plain sockets and threads, odd in every way the documentation allows.
+"""Another server of the same API than the sandbox: plain threads, and odd in every way that the documentation allows.
 
-It keeps ground truth: what was charged, which headers and which keys arrived where, and how many requests fell into any
-window. Result files are real MP4s, each carrying the fingerprint of its request in its metadata title, so that a test can
-tell whether an output is the right video.
+It keeps ground truth: what was charged, which headers and keys arrived where, and how many requests fell into any
+window. Result files are real MP4s, each with a digest of its request in a box at its end, so that a test can tell
+whether an output is the right video.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from command import environment, run
+
 from lipsync_batch.errors import Problem
 from lipsync_batch.manifest import Manifest
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from command import environment, run
+from media_factory import make_audio, make_video
+
 from lipsync_batch.cli import COMMANDS
 from lipsync_batch.exits import ACT, AGAIN, BUG, DONE, HELD, INTERRUPTED, LOOK, MANIFEST, TERMINATED
 from lipsync_batch.jobs import State
-from media_factory import make_audio, make_video
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ from lipsync_batch.jobs import Audio, Job, Speech, Text, Want
 from lipsync_batch.manifest.faults import FieldError, nearest
 from lipsync_batch.manifest.fields import Layer, Row
 from lipsync_batch.manifest.outputs import as_part, checked_key, checked_output
-from lipsync_batch.manifest.sources import UNKNOWN, Kind, Media, find, parent
+from lipsync_batch.manifest.sources import UNKNOWN, Kind, Matches, Media, find, parent
 from lipsync_batch.manifest.tables import Table
 from lipsync_batch.manifest.templates import is_template, render
 
@@ -86,6 +86,7 @@ class Scope:
 
     base: Path
     tables: Mapping[str, Table]
+    matches: Matches
     labels: Mapping[str, str]
     index: int
     """Of the job in the manifest, from 1."""
@@ -97,7 +98,7 @@ class Scope:
         return render(text, self._names(), self.tables) if is_template(text) else text
 
     def find(self, text: str, kind: Kind) -> list[Media]:
-        return find(self.fill(text), kind, self.base)
+        return find(self.fill(text), kind, self.base, self.matches)
 
     def _names(self) -> dict[str, str]:
         names = {**self.labels, "index": str(self.index)}

@@ -97,8 +97,6 @@ def _check_absent(columns: _Columns, place: Place) -> None:
         _note_absent(columns, place, "video", "there is no column video", "add it, with a path or an https link a row")
     if not names & {"audio", "text"}:
         _note_absent(columns, place, "audio", "there is no column audio, and no column text", "add one of them")
-    if "text" in names and "speaker" not in names:
-        _note_absent(columns, place, "speaker", "there is a column text, but none speaker", "add it: Emily, Auto, ...")
 
 
 def _note_absent(columns: _Columns, place: Place, name: str, cause: str, remedy: str) -> None:

@@ -25,12 +25,10 @@ def open_text(path: Path) -> TextIO:
 
 def check_text(path: Path) -> None:
     """ManifestError unless `path` is a file of text in UTF-8, with or without BOM, or in UTF-16 with BOM."""
-    fault = _not_a_file(path)
-    if fault is None:
-        try:
-            fault = _not_text(path)
-        except OSError as error:
-            fault = Problem(place=Place(), cause=f"cannot be read: {error.strerror}", remedy="check its permissions")
+    try:
+        fault = _not_a_file(path) or _not_text(path)
+    except OSError as error:
+        fault = Problem(place=Place(), cause=f"cannot be read: {error.strerror}", remedy="check its permissions")
     if fault is not None:
         raise ManifestError(path, [fault])
 
@@ -42,6 +40,8 @@ def _not_a_file(path: Path) -> Problem | None:
         return Problem(place=Place(), cause="is a folder", remedy=remedy)
     if not path.exists():
         return Problem(place=Place(), cause="there is no such file", remedy="check its name and folder")
+    if not path.is_file():
+        return Problem(place=Place(), cause="is no ordinary file", remedy="save it as one: it is read more than once")
     return None
 
 

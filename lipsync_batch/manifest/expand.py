@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lipsync_batch.errors import Problem
@@ -11,7 +12,7 @@ from lipsync_batch.manifest.build import Draft, JobBuilder, Scope, lay
 from lipsync_batch.manifest.faults import FieldError
 from lipsync_batch.manifest.fields import Layer, Row, read_layer
 from lipsync_batch.manifest.grid import combinations
-from lipsync_batch.manifest.sources import UNKNOWN, Kind, Media
+from lipsync_batch.manifest.sources import UNKNOWN, Kind, Matches, Media
 from lipsync_batch.manifest.tables import Table
 from lipsync_batch.manifest.templates import escape
 
@@ -33,12 +34,13 @@ class Expander:
         """The jobs of a row, and its problems, each once however many of the row's jobs have it."""
         layer = read_layer(row)
         reported: set[Problem] = set()
+        matches: Matches = {}
         for above in combinations(row):
             if isinstance(above, Problem):
                 self._count += 1
                 yield from (*layer.problems, above)
                 return
-            for item in self._combine(lay(row, (*self._below, layer, *above))):
+            for item in self._combine(lay(row, (*self._below, layer, *above)), matches):
                 if isinstance(item, Job):
                     yield item
                 elif item not in reported:
@@ -51,9 +53,9 @@ class Expander:
             cause, remedy = f'no job has the key "{key}"', "correct the key, or remove the override"
             yield Problem(place=layer.row.place, field=f"overrides.{key}", cause=cause, remedy=remedy)
 
-    def _combine(self, draft: Draft) -> Iterator[Job | Problem]:
+    def _combine(self, draft: Draft, matches: Matches) -> Iterator[Job | Problem]:
         """The jobs of one combination: one for each video, and for each of its audio files."""
-        scope = Scope(self._base, self._tables, draft.labels, self._count + 1)
+        scope = Scope(self._base, self._tables, matches, draft.labels, self._count + 1)
         video_problems: list[Problem] = []
         for video in self._videos(draft, scope, video_problems):
             scope.video, scope.audio, scope.key = video, None, None
@@ -93,7 +95,7 @@ class Expander:
         again = lay(draft.row, (*draft.layers, override))
         again.values["key"] = escape(key)
         problems = [problem for problem in problems if problem.field.rpartition(".")[2] not in override.values]
-        scope = Scope(self._base, self._tables, again.labels, scope.index, scope.video, scope.audio)
+        scope = replace(scope, labels=again.labels, key=None)
         if "video" in override.values:
             scope.video = _find_one(again, scope, "video", problems)
         if "audio" in override.values:

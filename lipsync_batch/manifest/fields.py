@@ -212,7 +212,7 @@ def read_layer(row: Row, path: str = "") -> Layer:
     problems = [*row.problems]
     given = {name: value for name, value in row.given.items() if value is not None and name != "each"}
     excused = row.excused
-    for name in given.keys() - FIELDS:
+    for name in [name for name in given if name not in FIELDS]:
         if (misnamed := judge(name)) is not None:
             problems.append(_problem(row, path, (name,), misnamed.error))
             excused |= {misnamed.meant or name}
@@ -220,9 +220,11 @@ def read_layer(row: Row, path: str = "") -> Layer:
     try:
         checked = Fields.model_validate(given)
     except ValidationError as error:
-        wrong = {str(details["loc"][0]): details for details in error.errors(include_url=False)}
-        problems += [_problem(row, path, details["loc"], _translated(details)) for details in wrong.values()]
-        excused |= wrong.keys()
+        wrong = set()
+        for details in error.errors(include_url=False):
+            problems.append(_problem(row, path, details["loc"], _translated(details)))
+            wrong.add(str(details["loc"][0]))
+        excused |= wrong
         checked = Fields.model_validate({name: value for name, value in given.items() if name not in wrong})
     stated = vars(checked)
     values = {name: value for name in _VALUES if (value := stated[name]) is not None}

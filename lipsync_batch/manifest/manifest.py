@@ -32,6 +32,8 @@ class Manifest:
         broken YAML, or sections (settings, tables, defaults, overrides) that are wrong.
         """
         path = Path(path).absolute()
+        if path.is_file() and path.suffix.lower() not in ENDINGS:
+            raise ManifestError(path, [_unknown_ending(path)])
         check_text(path)
         match path.suffix.lower():
             case ".yaml" | ".yml":
@@ -39,10 +41,9 @@ class Manifest:
             case ".csv" | ".tsv":
                 csv_rows.check(path)
                 return cls(path=path, sections=Sections(), rows=csv_rows.rows)
-            case ".jsonl" | ".ndjson":
+            case _:
                 json_rows.check(path)
                 return cls(path=path, sections=Sections(), rows=json_rows.rows)
-        raise ManifestError(path, [_unknown_ending(path)])
 
     @property
     def name(self) -> str:

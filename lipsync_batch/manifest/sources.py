@@ -61,22 +61,26 @@ UNKNOWN = Media(Link(url=""), "unknown")
 """Stands for media that is missing or wrong, so that the rest of its row can still be checked."""
 
 
-def find(text: str, kind: Kind, base: Path) -> list[Media]:
+Matches = dict[str, list[Media]]
+"""What globs matched, by pattern: a grid asks for the same ones in each of its combinations."""
+
+
+def find(text: str, kind: Kind, base: Path, matches: Matches) -> list[Media]:
     """What `text` names: one source, or a glob's matches in the order of their names.
 
     A file that is called like a glob (`clip[1].mp4`) wins over it. FieldError if `text` cannot be meant, or if nothing
-    matches.
+    matches. What globs match is looked up in `matches`, and added to it.
     """
     scheme = _SCHEME.match(text) if ":" in text else None
     if scheme is None:
-        return _paths(text, base)
+        return _paths(text, base, matches)
     name = scheme[1].lower()
     if name == "data":
         return [Media(_data_uri(text, kind), "")]
     if name in {"http", "https"}:
         return [_link(text)]
     if not scheme[2]:  # no //: a colon may well be part of a file's name
-        return _paths(text, base)
+        return _paths(text, base, matches)
     if name in _CLOUD:
         raise FieldError(f"{name}:// is not supported yet", "use a presigned https link")
     raise FieldError(f"{name}:// is not supported", f"{_POSSIBLE}; of a local file write the path alone")
@@ -99,11 +103,13 @@ def _relative(folder: str, base: Path) -> str:
     return Path(os.path.normpath(base / folder)).name or "." if inside.startswith("..") else inside
 
 
-def _paths(text: str, base: Path) -> list[Media]:
+def _paths(text: str, base: Path, matches: Matches) -> list[Media]:
     if text[0] == "~":
         text = os.path.expanduser(text)  # noqa: PTH111 (globs are text)
     if _MAGIC.search(text) and not os.path.lexists(base / text):
-        return _matches(text, base)
+        if text not in matches:
+            matches[text] = _matching(text, base)
+        return matches[text]
     if text.endswith("/"):
         raise FieldError(f'"{text}" is a folder', f"name a file in it, or all of them: {text}*.mp4")
     if "\0" in text:
@@ -116,12 +122,12 @@ def _local(text: str, base: Path) -> Media:
     return Media(LocalFile(path=base / text), text)
 
 
-def _matches(pattern: str, base: Path) -> list[Media]:
+def _matching(pattern: str, base: Path) -> list[Media]:
     found = glob.iglob(pattern, root_dir=base, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-    matches = sorted(match for match in found if (base / match).is_file())
-    if not matches:
+    files = sorted(file for file in found if (base / file).is_file())
+    if not files:
         raise _no_match(pattern, base)
-    return [_local(match, base) for match in matches]
+    return [_local(file, base) for file in files]
 
 
 def _no_match(pattern: str, base: Path) -> FieldError:

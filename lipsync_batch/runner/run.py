@@ -153,6 +153,8 @@ class Run:
 
     def _wait_seconds(self) -> float | None:
         """How long until a request may be of use that only time holds back, or patience is at its end."""
+        if len(self._wires) >= WIRES:
+            return None
         waits = [self._polls.wait_seconds(), self._submits.wait_seconds(), self._patience_left()]
         if self._polls.idle and self._resolves.waiting():
             waits.append(RESOLVE_LOOKS)

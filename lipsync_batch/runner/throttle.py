@@ -14,6 +14,8 @@ from typing import Protocol
 
 from lipsync_batch.clock import Clock
 
+NOTHING = 1e-6
+"""Seconds that are no wait: what is left by rounding would be waited for again and again."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 
@@ -135,7 +137,7 @@ class Throttle:
 
     async def acquire(self) -> Permit:
         """Wait until a request may leave."""
-        while (wait := self.wait_seconds()) > 0:
+        while (wait := self.wait_seconds()) > NOTHING:
             self._changed.clear()
             await self._clock.wait(self._changed, wait if wait < float("inf") else None)
         self._out += 1

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ BROKEN_CSV = {
     "another's name": ("video,tts_text,speaker\na.mp4,Hi,Ava\n", "line 1", "tts_text", "unknown field", '"text"'),
     "no video column": ("audio\na.wav\nb.wav\n", "line 1", "video", "no column video", "add it"),
     "no speech column": ("video\na.mp4\nb.mp4\n", "line 1", "audio", "no column audio", "add one"),
-    "no speaker column": ("video,text\na.mp4,Hi\n", "line 1", "speaker", "none speaker", "add it"),
+    "no speaker column": ("video,text\na.mp4,Hi\n", "row 1, line 2", "speaker", "no speaker", "Ava"),
     "a column twice": ("video,audio,Video\na,b,c\n", "line 1", "Video", "two columns", "rename"),
     "a grid": ("video,audio,each\na,b,c\n", "line 1", "each", "not possible in CSV", "YAML"),
     "a label with a space": ("video,audio,a b\na,b,c\n", "line 1", "a b", "cannot be a name", '"a_b"'),
@@ -156,6 +157,7 @@ def test_wrong_encoding_names_the_line_and_the_way_out(folder: Folder, content: 
         ("empty", "is a folder", "name a file"),
         ("sheet.xlsx", "not a kind of manifest", "CSV UTF-8"),
         ("jobs.json", "not a kind of manifest", "jq -c"),
+        ("pipe.csv", "is no ordinary file", "save it as one"),
         ("jobs.txt", "not a kind of manifest", ".yaml, .yml, .csv"),
     ],
 )
@@ -164,7 +166,8 @@ def test_what_is_no_manifest_is_refused(folder: Folder, name: str, cause: str, r
     folder.write("clips/inside.csv", HEADER)
     (folder.path / "empty").mkdir()
     for file in ("sheet.xlsx", "jobs.json", "jobs.txt"):
-        folder.write(file, "{}")
+        folder.write(file, b"PK\0\xff")
+    os.mkfifo(folder.path / "pipe.csv")
 
     with pytest.raises(ManifestError) as caught:
         Manifest.load(folder.path / name)

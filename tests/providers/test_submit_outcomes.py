@@ -485,6 +485,40 @@ async def test_answer_to_a_body_that_was_never_whole(
     assert isinstance(value, expected), value
 
 
+class BreaksOff(httpx2.AsyncBaseTransport):
+    """Takes some chunks of the body, and fails while it sends the last of these."""
+
+    def __init__(self, chunks: int, error: type[httpx2.TransportError]) -> None:
+        self._chunks = chunks
+        self._error = error
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        assert isinstance(request.stream, httpx2.AsyncByteStream)
+        taken = aiter(request.stream)
+        for _ in range(self._chunks):
+            await anext(taken)
+        raise self._error("")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(httpx2.WriteError, httpx2.WriteTimeout, httpx2.ReadError, httpx2.ReadTimeout),
+        *(httpx2.CloseError, httpx2.RemoteProtocolError),
+    ],
+)
+async def test_how_far_the_body_got_decides_and_not_the_name_of_the_error(error: type[httpx2.TransportError]) -> None:
+    """A write that fails on the last chunk may have sent it all the same."""
+    values = []
+    for chunks in range(3):
+        async with api_at("http://127.0.0.1:9", transport=BreaksOff(chunks, error)) as api:
+            values.append(await api.submit(SMALL, REQUEST_ID))
+
+    assert_not_sent(values[0], Unsent.UNREACHABLE)
+    assert_not_sent(values[1], Unsent.BODY_CUT)
+    assert isinstance(values[2], Unclear)
+
+
 class TestInputThatChanged:
     """What was hashed, shown in the plan and paid for is what is sent, or nothing is."""
 
