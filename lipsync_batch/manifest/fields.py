@@ -231,9 +231,11 @@ def read_layer(row: Row, path: str = "") -> Layer:
     labels = checked.model_extra or {}
     if checked.labels:
         labels = labels | checked.labels
-        for name in checked.labels:
-            if (bad := name_error(name)) is not None:
-                problems.append(_problem(row, path, ("labels", name), bad))
+        problems += [
+            _problem(row, path, ("labels", name), bad)
+            for name in checked.labels
+            if (bad := name_error(name)) is not None
+        ]
     return Layer(values=values, labels=labels, row=row, path=path, problems=problems, excused=excused)
 
 
