@@ -29,6 +29,7 @@ test: $(INSTALLED)
 
 demo: $(INSTALLED)
 	$(BIN)/lipsync-batch run manifests/demo.yaml --sandbox
+	@find manifests/out/demo.sandbox -name '*.mp4' -not -path '*/_batch/*' | sort
 
 fix: $(INSTALLED)
 	$(BIN)/ruff check --fix .

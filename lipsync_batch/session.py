@@ -6,8 +6,8 @@ import asyncio
 import os
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,11 +118,12 @@ class Session:
         with ExitStack() as stack:
             location.prepare(place)
             stack.enter_context(lock.held(place.folder.state))
-            payee = stack.enter_context(account.opened(place, self._environ, sandbox=self._sandbox))
             store = stack.enter_context(closing(Store.open(place.database, self._clock)))
             log = stack.enter_context(RunLog(place.folder.state / "run.log", self._clock))
             try:
-                self._take_in(store, payee)
+                planner = self._stage(store)
+                payee = stack.enter_context(self._account())
+                self._take_in(store, planner, payee)
             except LipsyncBatchError:
                 if store.reads.bound() is None:
                     location.forget(place)
@@ -134,23 +135,38 @@ class Session:
 
     # Before anything is sent
 
-    def _take_in(self, store: Store, payee: Account) -> None:
-        """The manifest into the store, once it is sound and every question of money is answered."""
-        record = store.reads.bound()
-        if record is not None:
-            payee.check(record, self._place)
-        if isinstance(self._manifest, ManifestError):
-            self._fault = self._manifest
-            return
-        assert self._manifest is not None
-        planner = Planner(self._manifest, store, self._settings)
+    def _stage(self, store: Store) -> Planner | None:
+        """Look at every row and input. A fault stops a new batch; what an old one paid for is still fetched."""
         try:
+            if isinstance(self._manifest, ManifestError):
+                raise self._manifest
+            assert self._manifest is not None
+            planner = Planner(self._manifest, store, self._settings)
             planner.stage()
             planner.check()
         except ManifestError as error:
-            if record is None:
+            if store.reads.bound() is None:
                 raise
             self._fault = error
+            return None
+        return planner
+
+    @contextmanager
+    def _account(self) -> Iterator[Account]:
+        """Whom to pay. Who has a broken manifest and no key hears of the manifest."""
+        with ExitStack() as stack:
+            try:
+                payee = stack.enter_context(account.opened(self._place, self._environ, sandbox=self._sandbox))
+            except LipsyncBatchError as error:
+                raise self._fault or error from error
+            yield payee
+
+    def _take_in(self, store: Store, planner: Planner | None, payee: Account) -> None:
+        """The manifest into the store, once every question of money is answered."""
+        record = store.reads.bound()
+        if record is not None:
+            payee.check(record, self._place)
+        if planner is None:
             return
         price = payee.price(self._settings)
         if price is None and self._settings.budget is not None:
@@ -163,11 +179,16 @@ class Session:
         self._announce(plan, record)
         self._ask(plan)
         if record is None:
-            manifest = os.path.relpath(self._manifest.path, self._place.folder.root)
-            store.bind(provider=payee.name, origin=payee.origin, manifest=manifest)
+            self._bind(store, payee)
         store.reconcile(planner.staging)
         if price is not None:
             store.estimate(per_generation=price.per_generation, per_second=price.per_second)
+
+    def _bind(self, store: Store, payee: Account) -> None:
+        """From here on the batch belongs to this account and this manifest."""
+        assert isinstance(self._manifest, Manifest)
+        manifest = os.path.relpath(self._manifest.path, self._place.folder.root)
+        store.bind(provider=payee.name, origin=payee.origin, manifest=manifest)
 
     def _announce(self, plan: Plan, record: BatchRecord | None) -> None:
         """The first line: new or resumed, where, how many, about what cost; then the warnings."""

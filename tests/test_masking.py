@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lipsync_batch.masking import HIDDEN, LIMIT, MOST, mask, mask_link
@@ -124,6 +124,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES | st.text(max_size=10), max_size=30).map("".join))
 def test_any_text_can_be_masked_and_written(text: str) -> None:
     masked = mask(text)

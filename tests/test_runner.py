@@ -345,6 +345,25 @@ def test_link_that_stays_dead_fails_and_keeps_the_id(night: Night) -> None:
     assert [new for _, _, new in night.store.reads.retryable()] == [State.SUBMITTED]
 
 
+def test_retry_polls_the_old_generation_and_pays_nothing(night: Night) -> None:
+    """A link that was dead all night may live in the morning."""
+    night.fetcher.fetching = lambda _: LinkDead(status=404, reason="gone")
+    night.holds(jobs(1))
+    night.run()
+    night.fetcher.fetching = lambda _: None
+
+    async def retry() -> None:
+        with night.writing() as ledger:
+            await ledger.retry(make_pair(0).fingerprint)
+
+    night.do(retry())
+    assert night.counts() == {State.SUBMITTED: 1}
+    night.run()
+
+    assert night.counts() == {State.DONE: 1}
+    assert len(night.provider.submitted) == 1
+
+
 def test_broken_transfers_are_tried_again_later(night: Night) -> None:
     """A CDN that is down for a minute costs a minute."""
     broken = deque([Broken(reason="reset")] * 3)

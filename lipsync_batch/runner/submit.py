@@ -175,7 +175,7 @@ class SubmitLane:
             self._forbidden.pop(turn.pair.fingerprint, None)
             return
         self._page.clear()
-        balance = await self._context.provider.balance()
+        balance = await self._balance()
         in_a_row = sum(1 for accepted in self._forbidden.values() if accepted == self._accepted)
         alone = turn.pair.fingerprint in self._forbidden
         self._forbidden[turn.pair.fingerprint] = self._accepted
@@ -183,6 +183,14 @@ class SubmitLane:
             self._context.stop.close_submits(
                 StopReason.CREDITS, f"the API takes no more submits on this account: {answer.message}"
             )
+
+    async def _balance(self) -> int | None:
+        """What is left on the account, by one request that counts like any other."""
+        permit = await self._context.throttle.acquire()
+        try:
+            return await self._context.provider.balance()
+        finally:
+            permit.answered()
 
     def _slow_down(self, retry_after: float | None) -> None:
         """429 on a submit: with generations of ours alive it may be their number, so polls go on."""

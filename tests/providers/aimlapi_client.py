@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx2
 
 from lipsync_batch.jobs import Link, Pair, Text
-from lipsync_batch.providers.aimlapi import AimlApi, Timeouts
+from lipsync_batch.providers.aimlapi import AimlApi
+from lipsync_batch.providers.wire import Timeouts
 
 KEY = "key-that-must-not-leak"
 REQUEST_ID = "lb1.batch.0123456789abcdef01234567.1"

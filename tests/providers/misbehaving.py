@@ -93,6 +93,14 @@ class Connection:
             await asyncio.sleep(pause)
 
 
+async def talks_for_ever(connection: Connection) -> None:
+    """A script: the body of the answer never ends."""
+    await connection.whole_request()
+    await connection.send(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        await connection.send(b" " * 64 * 1024)
+
+
 def answer(status: int, body: object = None, headers: dict[str, str] | None = None) -> bytes:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"Content-Type": "application/json", "Content-Length": str(len(content))} | (headers or {})

@@ -14,10 +14,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 from aimlapi_client import ACCEPTED, KEY, PATIENT, REQUEST_ID, SMALL, api_at, api_error
-from misbehaving import Connection, MisbehavingServer, Script, closed_port
+from misbehaving import Connection, MisbehavingServer, Script, closed_port, talks_for_ever
 
 from lipsync_batch.errors import UsageError
-from lipsync_batch.providers.aimlapi import AimlApi, Timeouts
+from lipsync_batch.providers.aimlapi import AimlApi
 from lipsync_batch.providers.base import (
     Accepted,
     ChargePage,
@@ -31,6 +31,7 @@ from lipsync_batch.providers.base import (
     Unavailable,
     Unclear,
 )
+from lipsync_batch.providers.wire import Timeouts
 from lipsync_batch.version import VERSION
 
 ORIGIN = "https://api.example"
@@ -214,7 +215,7 @@ class TestKey:
         recorder = Recorder()
         async with api_at(ORIGIN, transport=recorder.transport) as api:
             for url in ("https://cdn.example/x", "http://api.example/x", "https://api.example:8443/x"):
-                await api._gets.send(api._gets.build_request("GET", url), auth=api._bearer)
+                await api._wire.get(url, {})
 
         assert len(recorder.asked) == 3
         assert all("Authorization" not in request.headers for request in recorder.asked)
@@ -228,7 +229,7 @@ class TestKey:
         for status in (200, 400, 401, 403, 500):
             async with MisbehavingServer(answers(status, told)) as server, api_at(server.origin) as api:
                 assert KEY not in repr(await call(api))
-                assert KEY not in repr(api) + str(vars(api))
+                assert KEY not in repr(api) + str(vars(api)) + str(vars(api._wire))
 
         assert KEY not in caplog.text
 
@@ -323,11 +324,6 @@ async def speaks_no_http(connection: Connection) -> None:
     await connection.send(b"SSH-2.0-OpenSSH\r\n")
 
 
-async def talks_for_ever(connection: Connection) -> None:
-    await connection.whole_request()
-    await connection.answer(200, b" " * (4 * 2**20))
-
-
 READS = {name: call for name, call in EVERY_CALL.items() if name != "submit"}
 
 
@@ -410,6 +406,7 @@ class TestReadsThatFail:
                 await task
 
 
+@pytest.mark.slow
 async def test_many_polls_share_few_connections() -> None:
     """So that nothing queues inside the pool, and no server is met with thousands."""
 

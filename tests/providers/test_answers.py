@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from aimlapi_client import ACCEPTED, KEY, api_error
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lipsync_batch.masking import Secrets
@@ -324,6 +324,8 @@ HEADERS = st.dictionaries(
 )
 
 
+@pytest.mark.slow
+@settings(deadline=None)
 @given(
     status=st.integers(100, 599),
     body=st.binary(max_size=200) | VALUES.map(lambda value: json.dumps(value).encode()),

@@ -14,12 +14,12 @@ from pathlib import Path
 import httpx2
 import pytest
 from aimlapi_client import ACCEPTED, KEY, PATIENT, REQUEST_ID, SMALL, api_at, api_error
-from misbehaving import Connection, MisbehavingServer, Request, Script, answer, closed_port, deaf_port
+from misbehaving import Connection, MisbehavingServer, Request, Script, answer, closed_port, deaf_port, talks_for_ever
 
 from lipsync_batch.jobs import Audio, Link, LocalFile, Pair
-from lipsync_batch.providers import aimlapi
-from lipsync_batch.providers.aimlapi import Timeouts
+from lipsync_batch.providers import wire
 from lipsync_batch.providers.base import Accepted, NotSent, Refusal, Refused, Submission, Unclear, Unsent
+from lipsync_batch.providers.wire import Timeouts
 
 QUICK = Timeouts(connect=0.1, pool=0.1, write=0.2, read_post=0.1, read_get=0.1, whole_post=0.2, whole_get=0.2)
 MIB = 2**20
@@ -91,7 +91,7 @@ class TestNothingWasSent:
 
     @pytest.mark.slow
     async def test_no_connection_free(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(aimlapi, "CONNECTIONS", 1)
+        monkeypatch.setattr(wire, "CONNECTIONS", 1)
         held = asyncio.Event()
 
         async def script(connection: Connection) -> None:
@@ -272,7 +272,7 @@ BREAKS = {
         after_the_request(answer(200, b"not gzip", {"Content-Encoding": "gzip"})),
         "unreadable",
     ),
-    "talks for ever": (after_the_request(answer(200, b" " * (2 * MIB))), "unreadable"),
+    "talks for ever": (talks_for_ever, "unreadable"),
     "switches protocols": (
         after_the_request(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
         "connection_lost",
@@ -422,6 +422,7 @@ async def test_no_is_refused(status: int, body: object, kind: Refusal) -> None:
         (502, b"<html>"),
         (503, b"<html>upstream connect error"),
         (503, {"message": "Service Unavailable"}),
+        (503, {"statusCode": 503, "message": "Service Unavailable"}),
         (503, api_error(500)),
         (504, api_error(504, "Generation timeout, try again")),
         (520, b""),
@@ -598,7 +599,7 @@ class TestConnections:
         """Servers and gateways close idle connections: a POST that meets that moment is an unclear pair."""
         async with MisbehavingServer(keeps_alive) as server, api_at(server.origin) as api:
             await api.submit(SMALL, REQUEST_ID)
-            await asyncio.sleep(aimlapi.POST_IDLE + 0.1)
+            await asyncio.sleep(wire.POST_IDLE + 0.1)
             await api.submit(SMALL, REQUEST_ID)
 
         assert server.connections == 2
