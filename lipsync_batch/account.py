@@ -45,7 +45,7 @@ class Account:
 
         return AimlApi(
             base_url=self.base_url,
-            key=self.key or "",
+            key=self.key,
             media_base_url=settings.media_base_url,
             media_root=media_root,
         )

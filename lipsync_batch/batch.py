@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -170,7 +170,7 @@ class Batch:
 
     def status(self) -> Status:
         """Where the batch stands. Works while a run holds it."""
-        with closing(Store.read_only(self.location.database, self._clock)) as store:
+        with _looking(self.location) as store:
             reads = store.reads
             return Status(
                 batch=reads.batch(),
@@ -185,7 +185,7 @@ class Batch:
 
     def history(self, key: str) -> History:
         """Everything that is known of one job; UsageError where no job has the key."""
-        with closing(Store.read_only(self.location.database, self._clock)) as store:
+        with _looking(self.location) as store:
             job = store.reads.record(key)
             if job is None:
                 raise _no_such_keys([key], list(store.reads.keys()))
@@ -194,7 +194,7 @@ class Batch:
 
     def report(self) -> Paths:
         """Write the reports again. Works while a run holds the batch."""
-        with closing(Store.read_only(self.location.database, self._clock)) as store:
+        with _looking(self.location) as store:
             runs = store.reads.runs()
             running = lock.is_held(self.location.folder.state)
             reason = runs[-1].stop_reason if runs and not running else StopReason.RUNNING
@@ -221,6 +221,14 @@ class Batch:
             raise self._manifest
         assert self._manifest is not None
         return self._manifest
+
+
+@contextmanager
+def _looking(place: Location) -> Iterator[Store]:
+    """The store of a batch, to be read while a run may hold it."""
+    with closing(Store.read_only(place.database, Clock())) as store:
+        store.reads.base = place.folder.root.joinpath(store.reads.batch().manifest).resolve().parent
+        yield store
 
 
 def _load(path: Path) -> Manifest | ManifestError:

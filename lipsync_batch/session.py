@@ -223,6 +223,7 @@ class Session:
 
     def _work(self, store: Store, payee: Account, log: RunLog, *, resumed: bool) -> Outcome:
         self._events.listen(log.listen)
+        store.reads.base = self._media_root()
         reads, selection = store.reads, self._orders.selection
         number = store.begin_run()
         try:

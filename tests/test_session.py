@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 from command import environment, run
+from media_factory import make_video
+from other_api import other_api
+
 from lipsync_batch import exits
 from lipsync_batch.batch import Batch
 from lipsync_batch.deadline import deadline
 from lipsync_batch.errors import ActionNeededError, ManifestError, UsageError
 from lipsync_batch.jobs import State, StopReason
 from lipsync_batch.session import Orders
-from media_factory import make_video
-from other_api import other_api
 
 NONE = dict.fromkeys(State, 0)
 

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from lipsync_batch.clock import from_iso
 from lipsync_batch.jobs import (
@@ -104,6 +105,8 @@ class Reads:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.base: Path | None = None
+        """The manifest's folder, where it is known: records then name local files as the manifest does."""
 
     def _rows(self, sql: str, **parameters: object) -> Iterator[sqlite3.Row]:
         return iter(self._connection.execute(sql, parameters))
@@ -412,19 +415,19 @@ class Reads:
         """Every job in manifest order, read in pages."""
         after = -1
         while rows := list(self._rows(f"{_RECORD} WHERE j.position > :after {_RECORD_ORDER}", after=after, limit=PAGE)):
-            yield from map(_record, rows)
+            yield from (_record(row, self.base) for row in rows)
             after = rows[-1]["position"]
 
     def record(self, key: str) -> JobRecord | None:
         row = self._one(f"{_RECORD} WHERE j.key = :key {_RECORD_ORDER}", key=key, limit=1)
-        return None if row is None else _record(row)
+        return None if row is None else _record(row, self.base)
 
     def troubled(self, limit: int) -> list[JobRecord]:
         """The first jobs that a person should look at: failed, then unclear."""
         rows = self._rows(
             f"{_RECORD} WHERE p.state IN ('failed', 'unclear') ORDER BY p.state, j.position LIMIT :limit", limit=limit
         )
-        return [_record(row) for row in rows]
+        return [_record(row, self.base) for row in rows]
 
     def error_counts(self) -> list[tuple[State, str, int]]:
         """Why jobs failed or are unclear: (state, error code, how many jobs), the most first."""
@@ -501,7 +504,8 @@ _RECORD = f"""
         (SELECT count(*) FROM generations AS h WHERE h.fingerprint = p.fingerprint
             AND (h.generation_id IS NOT NULL OR h.outcome = 'unclear')) AS attempts,
         g.client_request_id,
-        g.intended_at, g.accepted_at, g.finished_at AS generated_at, g.quote, g.settled
+        g.intended_at, g.accepted_at, g.finished_at AS generated_at, g.settled,
+        CASE WHEN g.live = 1 THEN g.quote END AS quote
     FROM jobs AS j JOIN pairs AS p USING (fingerprint) {_LAST_GENERATION}
 """
 _RECORD_ORDER = "ORDER BY j.position LIMIT :limit"
@@ -513,17 +517,17 @@ def _all_states(rows: Iterator[sqlite3.Row]) -> dict[State, int]:
     return counts
 
 
-def _described(source: Source) -> str:
+def _described(source: Source, base: Path | None) -> str:
     match source:
         case LocalFile(path=path):
-            return str(path)
+            return str(path.relative_to(base)) if base is not None and path.is_relative_to(base) else str(path)
         case Link(url=url):
             return mask_link(url)
         case DataUri():
             return "data:"
 
 
-def _record(row: sqlite3.Row) -> JobRecord:
+def _record(row: sqlite3.Row, base: Path | None) -> JobRecord:
     speech = speech_from_json(json.loads(row["speech"]))
     accepted, generated = instant(row["accepted_at"]), instant(row["generated_at"])
     done = State(row["state"]) is State.DONE
@@ -534,8 +538,8 @@ def _record(row: sqlite3.Row) -> JobRecord:
         position=row["position"],
         fingerprint=row["fingerprint"],
         state=State(row["state"]),
-        video=_described(source_from_json(json.loads(row["video"]))),
-        speech=speech.text if isinstance(speech, Text) else _described(speech.source),
+        video=_described(source_from_json(json.loads(row["video"])), base),
+        speech=speech.text if isinstance(speech, Text) else _described(speech.source, base),
         speaker=speech.speaker if isinstance(speech, Text) else None,
         attempts=row["attempts"],
         generation_id=row["generation_id"],
