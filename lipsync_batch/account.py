@@ -117,7 +117,7 @@ def _sandbox(data: Path, options: Sequence[str]) -> Iterator[SandboxProcess]:
             server = stack.enter_context(SandboxProcess(data, options=options))
         except SandboxError as error:
             hint = f"Check {SANDBOX_OPTIONS}, if it is set."
-            raise BatchError(f"the sandbox did not start: {error}", hint=hint) from error
+            raise BatchError(str(error), hint=hint) from error
         yield server
 
 

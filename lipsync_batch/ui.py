@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -155,9 +155,17 @@ class JsonView:
         print(line, file=self._stream, flush=True)
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """Who listens to a run, and how a line is said without spoiling what is drawn."""
+
+    listeners: Sequence[Listener]
+    say: Callable[[str], None]
+
+
 @contextmanager
-def live(stream: TextIO) -> Iterator[Listener]:
-    """A bar with the last problems under it, drawn by rich in place."""
+def live(stream: TextIO) -> Iterator[View]:
+    """A bar with the last problems under it, drawn by rich in place; lines are said above it."""
     from rich.console import Console, Group
     from rich.live import Live
     from rich.progress_bar import ProgressBar
@@ -168,27 +176,42 @@ def live(stream: TextIO) -> Iterator[Listener]:
     console = Console(file=stream)
 
     def draw() -> Group:
-        bar = Table.grid(padding=(0, 1))
-        bar.add_column(ratio=1)
+        bar = Table.grid(expand=True)
         bar.add_row(ProgressBar(total=max(1, tally.total), completed=tally.pairs[State.DONE]))
         speed = tally.bytes / max(1.0, time.monotonic() - tally.started) / 1e6
         lines = [Text(f"{tally.line()}, {speed:.1f} MB/s", no_wrap=True, overflow="ellipsis")]
         lines += [Text(f"  {line}", style="yellow", no_wrap=True, overflow="ellipsis") for line in tally.problems]
         return Group(bar, *lines)
 
-    with Live(console=console, get_renderable=draw, refresh_per_second=4, transient=True):
-        yield tally.listen
+    def say(line: str) -> None:
+        console.print(Text(line))
+
+    drawn = Live(console=console, get_renderable=draw, refresh_per_second=4, transient=True)
+
+    def listen(event: Event) -> None:
+        tally.listen(event)
+        if isinstance(event, RunStarted):
+            drawn.start()  # not before: until then there may be questions to answer
+
+    try:
+        yield View([listen], say)
+    finally:
+        drawn.stop()
 
 
 @contextmanager
 def view(
     *, events: bool, quiet: bool, verbose: bool, clock: Clock, stdout: TextIO = sys.stdout, stderr: TextIO = sys.stderr
-) -> Iterator[list[Listener]]:
-    """The listeners that fit where the output goes."""
+) -> Iterator[View]:
+    """The view that fits where the output goes."""
+
+    def say(line: str) -> None:
+        print(line, file=stderr, flush=True)
+
     if events:
-        yield [JsonView(stdout, clock).listen, PlainView(stderr, quiet=True, verbose=False).listen]
+        yield View([JsonView(stdout, clock).listen, PlainView(stderr, quiet=True, verbose=False).listen], say)
     elif stderr.isatty() and not quiet and not verbose:
-        with live(stderr) as listener:
-            yield [listener]
+        with live(stderr) as drawn:
+            yield drawn
     else:
-        yield [PlainView(stderr, quiet=quiet, verbose=verbose).listen]
+        yield View([PlainView(stderr, quiet=quiet, verbose=verbose).listen], say)

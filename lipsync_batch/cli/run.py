@@ -84,8 +84,8 @@ def run(
         confirm=_ask if interactive else None,
     )
     job = Batch.find(batch, out=out, state=state, sandbox=sandbox, flags=settings)
-    with view(events=events, quiet=quiet, verbose=verbose, clock=Clock()) as listeners:
-        outcome = job.run(orders, listeners=listeners, say=lambda line: click.echo(line, err=True))
+    with view(events=events, quiet=quiet, verbose=verbose, clock=Clock()) as shown:
+        outcome = job.run(orders, listeners=shown.listeners, say=shown.say)
     if not events:
         click.echo(outcome.summary)
     ctx.exit(outcome.exit_code)
