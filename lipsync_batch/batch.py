@@ -98,6 +98,10 @@ class Batch:
         cannot be read is told of by the verb that needs it.
         """
         place = location.find(Path(target), out=out, state=state, sandbox=sandbox)
+        if place.manifest is None:
+            # Whoever names the folder of a rehearsal means the rehearsal.
+            with _looking(place) as store:
+                sandbox = sandbox or store.reads.batch().provider == account.SANDBOX
         manifest = _load(place.manifest or _bound_manifest(place))
         batch = cls(place, manifest=manifest, flags=flags, environ=environ, sandbox=sandbox)
         asked = batch.settings.out

@@ -225,11 +225,15 @@ class Session:
         self._events.listen(log.listen)
         store.reads.base = self._media_root()
         reads, selection = store.reads, self._orders.selection
+        selected = reads.select(where=selection.where, only=selection.only, limit=selection.limit)
+        if not selected and selection != Selection():
+            raise UsageError("no job fits --where and --only", hint="`lipsync-batch plan --by LABEL` shows the values.")
+        if payee.name == account.SANDBOX:
+            store.forget_links()  # its port is another one each time
         number = store.begin_run()
         try:
             if self._orders.retry_failed:
                 asyncio.run(retry_failed(store, log))
-            reads.select(where=selection.where, only=selection.only, limit=selection.limit)
             reason = asyncio.run(self._lanes(store, payee, log, number, resumed=resumed))
         except BaseException:
             log.bug(traceback.format_exc())

@@ -375,6 +375,24 @@ def test_broken_transfers_are_tried_again_later(night: Night) -> None:
     assert night.counts() == {State.DONE: 1}
 
 
+def test_host_that_is_gone_is_left_for_a_fresh_link(night: Night) -> None:
+    """The provider moved its files: a poll says where they are now."""
+    night.provider.checking = lambda id_: (
+        Finished(link="https://new.example/v.mp4") if "https://old.example/v.mp4" in night.fetcher.fetched else None
+    )
+    moved = Finished(link="https://old.example/v.mp4")
+    answers = deque([moved])
+    fresh = night.provider.checking
+    night.provider.checking = lambda id_: answers.popleft() if answers else fresh(id_)
+    night.fetcher.fetching = lambda link: Broken(reason="name not found") if "old.example" in link else None
+    night.holds(jobs(1))
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 1}
+    assert len(night.provider.submitted) == 1
+
+
 def test_bad_file_of_the_provider_fails_that_job_alone(night: Night) -> None:
     """A file that is whole and no video is not put under a final name."""
     night.fetcher.fetching = lambda link: BadFile(reason="no audio stream") if "-0:" in link else None

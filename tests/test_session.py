@@ -15,7 +15,7 @@ from lipsync_batch.batch import Batch
 from lipsync_batch.deadline import deadline
 from lipsync_batch.errors import ActionNeededError, ManifestError, UsageError
 from lipsync_batch.jobs import State, StopReason
-from lipsync_batch.session import Orders
+from lipsync_batch.session import Orders, Selection
 
 NONE = dict.fromkeys(State, 0)
 
@@ -185,3 +185,44 @@ def test_state_folder_elsewhere_is_found_again(project: Path) -> None:
         assert "1 of 1 jobs done" in glance.stdout
         assert list((project / "local").glob("spring-*/jobs.db"))
         assert not (project / "out" / "spring" / "_batch" / "jobs.db").exists()
+
+
+@pytest.mark.slow
+def test_selection_that_fits_no_job_is_an_error(project: Path) -> None:
+    """A typo in a cron line must not report success."""
+    with other_api(project / "clip.mp4") as api:
+        environ = environment(project, api.url)
+        manifest = write(project, ["one"])
+
+        with pytest.raises(UsageError, match="no job fits"):
+            Batch.find(manifest, environ=environ).run(Orders(selection=Selection(where={"language": "zz"})))
+
+        assert api.tasks == {}
+
+
+@pytest.mark.slow
+def test_rehearsal_that_was_killed_goes_on_with_finished_results(project: Path) -> None:
+    """The sandbox has another port each time: links of the last one are asked for anew, not waited for."""
+    import os
+    import signal
+    import time
+
+    from command import start
+
+    options = "--instant-media --median 20 --speed-up 20 --cut 0.999"
+    env = environment(project)
+    faulty = environment(project, LIPSYNC_BATCH_SANDBOX_OPTIONS=options)
+    manifest = write(project, ["one", "two", "three"])
+    state = project / "out" / "spring.sandbox" / "_batch"
+    with start("run", manifest, "--sandbox", env=faulty, cwd=project) as run_:
+        for _ in range(200):
+            time.sleep(0.1)
+            log = (state / "run.log").read_text() if (state / "run.log").exists() else ""
+            if '"new": "ready"' in log:
+                break
+        os.kill(run_.pid, signal.SIGKILL)
+        run_.communicate()
+
+    ended = run("run", state.parent, env=env, cwd=project, seconds=60)
+
+    assert ended.returncode == 0, ended.stderr

@@ -207,6 +207,8 @@ def test_renamed_and_swapped_rows_cost_nothing_and_their_files_move(night: Night
     assert len(night.provider.submitted) == 2
     assert len(night.fetcher.fetched) == 2
     assert [night.video(f"{key}.mp4") for _, key in edited] == [before[number] for number, _ in edited]
+    fingerprints = {make_pair(number).fingerprint: f"{key}.mp4" for number, key in edited}
+    assert all(path in night.store.reads.outputs(fingerprint) for fingerprint, path in fingerprints.items())
 
 
 def test_removed_row_that_comes_back_costs_nothing(night: Night) -> None:

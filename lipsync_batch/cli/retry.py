@@ -21,11 +21,12 @@ def retry(batch: Path, keys: tuple[str, ...], *, out: Path | None, state: Path |
     """
     from lipsync_batch.batch import Batch
 
-    again = Batch.find_existing(batch, out=out, state=state).retry(keys)
+    found = Batch.find_existing(batch, out=out, state=state)
+    again = found.retry(keys)
     click.echo(f"{again.polled:,} to be polled again, {again.resubmitted:,} to be submitted again.")
     if again.left:
         click.echo(f"{len(again.left):,} left as they are, since money may have been spent on them:")
         for name in again.left[:20]:
             click.echo(f"  {name}")
     if again.polled or again.resubmitted:
-        click.echo(f"Next: lipsync-batch run {batch}")
+        click.echo(f"Next: lipsync-batch run {found.location.folder.root}")

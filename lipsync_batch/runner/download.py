@@ -39,6 +39,8 @@ LINK_REFRESHES = 6
 """How often the provider is asked for a fresh link; the pauses double from 1 s."""
 BROKEN = 6
 """How often a transfer may fail for good, each time after reconnects of its own; the pauses double from 2 s."""
+ROUNDS_A_LINK = 2
+"""After so many failed rounds the provider is asked for another link."""
 LONGEST_PAUSE = 60.0
 
 
@@ -195,6 +197,9 @@ class DownloadLane:
         rounds = self._broken[arrival.fingerprint] = self._broken.get(arrival.fingerprint, 0) + 1
         if rounds >= BROKEN:
             await self._fail(arrival, "download_failed", f"the video could not be fetched: {reason}")
+            return
+        if rounds % ROUNDS_A_LINK == 0 and arrival.link_refreshes < LINK_REFRESHES:
+            await self._refresh(arrival, reason)  # perhaps the host of the link is gone, and not only for a moment
             return
         pause = max(retry_after or 0.0, min(LONGEST_PAUSE, 2.0**rounds))
         self._resting[arrival.fingerprint] = self._context.clock.now() + pause

@@ -285,7 +285,11 @@ class Ledger:
         """A file of the plan stands under its new name, or is not to be found."""
         output = [_output(move.target, move.fingerprint, superseded=False)] if landed else []
         await self._writer.put(
-            _gone(move.source),
+            # Only this pair's row: in a swap, another file has taken the old name by now.
+            Statement(
+                "DELETE FROM outputs WHERE path = :path AND fingerprint = :fingerprint",
+                {"path": move.source, "fingerprint": move.fingerprint},
+            ),
             *output,
             Statement("DELETE FROM file_moves WHERE holding = :holding", {"holding": move.holding}),
         )

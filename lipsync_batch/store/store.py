@@ -94,6 +94,11 @@ class Store:
                 {"per_generation": per_generation, "per_second": per_second},
             )
 
+    def forget_links(self) -> None:
+        """Result links are dead, for their server has moved: each is asked for anew when it is needed."""
+        with self._database.atomic():
+            self._database.execute("UPDATE pairs SET link = NULL WHERE link IS NOT NULL")
+
     def begin_run(self) -> int:
         """Record that a process works on the batch. One that never wrote its end is `crashed`."""
         now = iso(self._clock.utc())
