@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -35,6 +36,7 @@ from lipsync_batch.manifest.marked import locate
 from lipsync_batch.settings import withheld
 
 MOST_WHOLE = 2**31 - 1
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def _no_truth(value: object) -> object:
@@ -44,9 +46,18 @@ def _no_truth(value: object) -> object:
     return value
 
 
+def _no_controls(text: str) -> str:
+    """Nobody writes a NUL or an escape on purpose, and neither a voice nor a terminal should get one."""
+    found = _CONTROL.search(text)
+    if found is not None:
+        raise PydanticCustomError("control_character", "", {"character": f"U+{ord(found[0]):04X}"})
+    return text
+
+
 Written = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1),
+    AfterValidator(_no_controls),
     WithJsonSchema({"type": ["string", "number"], "minLength": 1}),
 ]
 """Text as it was written, trimmed: `text: 12` is the text "12", and `language: no` is Norwegian."""
@@ -248,6 +259,8 @@ def _translated(details: ErrorDetails) -> FieldError:
     """A pydantic error in words for someone who writes a manifest."""
     name, given = str(details["loc"][-1]), details["input"]
     match details["type"]:
+        case "control_character":
+            return FieldError(f"holds the control character {details['ctx']['character']}", "remove it")
         case "string_too_short":
             return FieldError("is blank", "fill it in, or leave it out")
         case "string_type" if isinstance(given, dict | list):

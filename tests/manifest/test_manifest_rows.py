@@ -36,6 +36,7 @@ OneJob = Callable[..., Problem]
         pytest.param({"speaker": "OLIVER"}, "speaker", "unknown speaker", 'did you mean "Oliver"?', id="other case"),
         pytest.param({"speaker": "Zx"}, "speaker", "unknown speaker", "there are Harper, Ava", id="a stranger"),
         pytest.param({"text": '" "'}, "text", "is blank", "fill it in", id="blank text"),
+        pytest.param({"text": '"a\\x1bb"'}, "text", "control character U+001B", "remove it", id="an escape"),
         pytest.param({"video": '""'}, "video", "is blank", "fill it in", id="blank video"),
         pytest.param({"take": "0"}, "take", "0 is too small", "count from 1", id="take 0"),
         pytest.param({"take": "two"}, "take", '"two" is not a whole number', "1, 2, 3", id="take in words"),
