@@ -109,6 +109,8 @@ class Session:
         self._clock = Clock()
         self._fault: ManifestError | None = None
         self._skipped = 0
+        self._requests = 0
+        """Sent to the API before the lanes began."""
 
     def run(self) -> Outcome:
         """Reconcile the manifest, do the work, write the report; see `Batch.run`."""
@@ -169,6 +171,7 @@ class Session:
         if planner is None:
             return
         price = payee.price(self._settings)
+        self._requests += 1
         if price is None and self._settings.budget is not None:
             raise UsageError(
                 "a budget is set, but what a job costs is not known: the API publishes no price",
@@ -261,6 +264,7 @@ class Session:
                     typical_seconds=settings.typical_seconds,
                     budget=settings.budget,
                     verify=self._orders.verify,
+                    requests_before=self._requests,
                     aborted=(lambda reason: self._abort(store, number, reason)) if in_main_thread else None,
                 )
                 return await work.run(ledger, resumed=resumed)

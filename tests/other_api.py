@@ -163,6 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(url.path)
             return
         if url.path == "/v1/models":
+            self.api.throttled()
             self.answer(404, {"message": "no such route", "statusCode": 404, "requestId": "r"})
             return
         if not self._allowed():

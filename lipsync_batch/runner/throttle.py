@@ -143,6 +143,10 @@ class Throttle:
         self._out += 1
         return Permit(self)
 
+    def count_earlier(self, requests: int) -> None:
+        """Requests that this process sent before the run, which the provider counts like any other."""
+        self._answered.extend([self._clock.now()] * requests)
+
     def wait_seconds(self) -> float:
         """How long a request must wait, as far as is known now; infinite while only an answer can make room."""
         now = self._clock.now()

@@ -44,6 +44,7 @@ class Work:
         typical_seconds: float | None = None,
         budget: int | None = None,
         verify: bool = False,
+        requests_before: int = 0,
         aborted: Callable[[StopReason], None] | None = None,
     ) -> None:
         self._store = store
@@ -57,6 +58,7 @@ class Work:
         self._typical_seconds = typical_seconds
         self._budget = budget
         self._verify = verify
+        self._requests_before = requests_before
         self._aborted = aborted
 
     async def run(self, ledger: Ledger, *, resumed: bool) -> StopReason:
@@ -85,6 +87,8 @@ class Work:
         forecast = Forecast(typical, given=self._typical_seconds is not None)
         for seconds in reads.generation_seconds(int(MEMORY)):
             forecast.learn(seconds)
+        throttle = Throttle(limit, clock)
+        throttle.count_earlier(self._requests_before)
         return Context(
             batch_id=batch_id,
             provider=self._provider,
@@ -95,7 +99,7 @@ class Work:
             events=self._events,
             options=self._options,
             stop=Stop(self._events),
-            throttle=Throttle(limit, clock),
+            throttle=throttle,
             forecast=forecast,
             breaker=Breaker(clock),
             budget=Budget(self._budget, reads.spent()),
