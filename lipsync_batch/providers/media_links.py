@@ -12,7 +12,7 @@ from lipsync_batch.jobs import LocalFile
 class MediaLinks:
     """Maps files under `root` to links under `base_url`; without a base URL, none.
 
-    >>> MediaLinks("https://media.example/spring/", Path("/work")).of(LocalFile(path=Path("/work/clips/a b.mp4")))
+    >>> MediaLinks("https://media.example/spring/", Path("/studio")).of(LocalFile(path=Path("/studio/clips/a b.mp4")))
     'https://media.example/spring/clips/a%20b.mp4'
     """
 

@@ -173,25 +173,25 @@ def test_media_type_is_the_endings_else_the_contents(name: str, start: bytes, ex
 class TestMediaBaseUrl:
     """Files too large to go out inline are fetched by the provider instead."""
 
-    links = MediaLinks("https://media.example/spring/", Path("/work/batch"))
+    links = MediaLinks("https://media.example/spring/", Path("/studio/batch"))
 
     @pytest.mark.parametrize(
         ("path", "link"),
         [
-            ("/work/batch/clips/a.mp4", "https://media.example/spring/clips/a.mp4"),
-            ("/work/batch/clips/../a b#1?.mp4", "https://media.example/spring/a%20b%231%3F.mp4"),
-            ("/work/batch/日本.mp4", "https://media.example/spring/%E6%97%A5%E6%9C%AC.mp4"),
-            ("/work/batch/caf\udce9.mp4", "https://media.example/spring/caf%E9.mp4"),
-            ("/work/elsewhere/a.mp4", None),
-            ("/work/batch/../elsewhere/a.mp4", None),
-            ("/work/batch-2/a.mp4", None),
+            ("/studio/batch/clips/a.mp4", "https://media.example/spring/clips/a.mp4"),
+            ("/studio/batch/clips/../a b#1?.mp4", "https://media.example/spring/a%20b%231%3F.mp4"),
+            ("/studio/batch/日本.mp4", "https://media.example/spring/%E6%97%A5%E6%9C%AC.mp4"),
+            ("/studio/batch/caf\udce9.mp4", "https://media.example/spring/caf%E9.mp4"),
+            ("/studio/elsewhere/a.mp4", None),
+            ("/studio/batch/../elsewhere/a.mp4", None),
+            ("/studio/batch-2/a.mp4", None),
         ],
     )
     def test_maps_what_is_under_the_root(self, path: str, link: str | None) -> None:
         assert self.links.of(LocalFile(path=Path(path))) == link
 
     async def test_mapped_file_is_not_read(self) -> None:
-        fields = json.loads(await sent(make_pair(LocalFile(path=Path("/work/batch/a.mp4"))), self.links))
+        fields = json.loads(await sent(make_pair(LocalFile(path=Path("/studio/batch/a.mp4"))), self.links))
 
         assert fields["video_url"] == "https://media.example/spring/a.mp4"
 
