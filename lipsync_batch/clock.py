@@ -83,7 +83,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
-        real_select = self._selector.select  # type: ignore[attr-defined]
+        real_select = self._selector.select  # type: ignore[attr-defined]  # typeshed hides it
 
         def select(timeout: float | None) -> object:
             if timeout is None:
@@ -91,7 +91,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             self._now += max(timeout, 0.0)
             return real_select(0)
 
-        self._selector.select = select  # type: ignore[attr-defined]
+        self._selector.select = select  # type: ignore[attr-defined]  # likewise
 
     def time(self) -> float:
         return self._now

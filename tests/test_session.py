@@ -226,3 +226,20 @@ def test_rehearsal_that_was_killed_goes_on_with_finished_results(project: Path) 
     ended = run("run", state.parent, env=env, cwd=project, seconds=60)
 
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.slow
+def test_command_after_retry_goes_on_with_the_batch_that_was_retried(project: Path) -> None:
+    """Obeying what `retry` says of a rehearsal must never start the paid batch."""
+    env = environment(project)
+    faulty = environment(project, LIPSYNC_BATCH_SANDBOX_OPTIONS="--instant-media --errors 1")
+    manifest = write(project, ["one"])
+    assert run("run", manifest, "--sandbox", env=faulty, cwd=project).returncode == 1
+
+    again = run("retry", manifest, env=env, cwd=project)
+    command = again.stdout.splitlines()[-1].removeprefix("Next: lipsync-batch ").split()
+    ended = run(*command, env=env, cwd=project)
+
+    assert command == ["run", str(project.resolve() / "out" / "spring.sandbox")]
+    assert ended.returncode == 0, ended.stderr
+    assert not (project / "out" / "spring").exists()
