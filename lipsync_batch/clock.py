@@ -7,7 +7,7 @@ virtual time, and nothing else has to know.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
@@ -49,9 +49,10 @@ class Clock:
         """Do something that blocks without holding up the loop."""
         return await asyncio.to_thread(function, *args, **kwargs)
 
-    async def wait_for_task(self, task: asyncio.Task[Any], seconds: float) -> None:
-        """Wait for a task to end, but no longer than `seconds`. The task is left as it is."""
-        await asyncio.wait([task], timeout=seconds)
+    async def wait_for_tasks(self, tasks: Collection[asyncio.Task[Any]], seconds: float | None) -> None:
+        """Wait for all tasks to end, but no longer than `seconds`. They are left as they are."""
+        if tasks:
+            await asyncio.wait(list(tasks), timeout=seconds)
 
 
 class VirtualClock(Clock):

@@ -115,7 +115,7 @@ class FakeProvider:
         self.most_alive = max(self.most_alive, sum(now - at < self.seconds for at in self.started.values()))
         return generation_id
 
-    async def submit(self, pair: Pair, client_request_id: str) -> Submission:
+    async def submit(self, pair: Pair, client_request_id: str, *, cut: asyncio.Event | None = None) -> Submission:
         self.submitted.append(client_request_id)
         self.arrivals.append(self.clock.now())
         answer = self.submitting(pair, client_request_id)

@@ -9,10 +9,13 @@ Source: AI/ML API reference, `POST` and `GET /v2/video/generations`, and its ser
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -77,12 +80,12 @@ class AimlApi:
     async def aclose(self) -> None:
         await self._wire.aclose()
 
-    async def submit(self, pair: Pair, client_request_id: str) -> Submission:
+    async def submit(self, pair: Pair, client_request_id: str, *, cut: asyncio.Event | None = None) -> Submission:
         """Start one generation; what each answer means is the table in `Submission`. See `Provider.submit`."""
         assert _REQUEST_ID.fullmatch(client_request_id), "the API would silently drop this id, and bill all the same"
         try:
             body = await RequestBody.of(pair, self._links.of)
-            answer = await self._post(body, client_request_id)
+            answer = await self._post(body, client_request_id, cut or asyncio.Event())
         except InputChangedError as error:
             return NotSent(reason=Unsent.INPUT_CHANGED, message=str(error))
         return read_submission(answer, body_whole=body.whole) if isinstance(answer, Answer) else answer
@@ -136,10 +139,14 @@ class AimlApi:
         except NETWORK as error:
             return Unavailable(message=f"{self.origin} did not answer: {self._wire.in_words(error)}")
 
-    async def _post(self, body: RequestBody, client_request_id: str) -> Answer | NotSent | Unclear:
+    async def _post(self, body: RequestBody, client_request_id: str, cut: asyncio.Event) -> Answer | NotSent | Unclear:
         """Send a submit. Where no answer comes, it is a matter of how far the body got."""
+        call = asyncio.ensure_future(self._wire.post(GENERATIONS, body, {"X-Client-Request-Id": client_request_id}))
         try:
-            return await self._wire.post(GENERATIONS, body, {"X-Client-Request-Id": client_request_id})
+            await _first(call, cut)
+            if not call.done():
+                return await _cut_short(call, body)
+            return call.result()
         except NETWORK as error:
             words = self._wire.in_words(error)
             if isinstance(error, BEFORE_SENDING) or not body.started:
@@ -148,3 +155,26 @@ class AimlApi:
                 return NotSent(reason=Unsent.BODY_CUT, message=f"the connection broke in the middle: {words}")
             code = "no_answer" if isinstance(error, TIMED_OUT) else "connection_lost"
             return Unclear(code=code, message=f"the request was sent, and no answer came: {words}")
+
+
+async def _first(call: asyncio.Future[Answer], cut: asyncio.Event) -> None:
+    """Wait until the call has ended, or is to be cut. The call ends with its caller."""
+    cutting = asyncio.ensure_future(cut.wait())
+    either: set[asyncio.Future[Any]] = {call, cutting}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        call.cancel()
+        raise
+    finally:
+        cutting.cancel()
+
+
+async def _cut_short(call: asyncio.Future[Answer], body: RequestBody) -> Answer | NotSent | Unclear:
+    """End a call whose answer has not come yet; what that means for the submit."""
+    call.cancel()
+    with suppress(asyncio.CancelledError):
+        return await call  # it may have ended at the same moment
+    if not body.whole:
+        return NotSent(reason=Unsent.INTERRUPTED, message="the run was stopped before the request was whole")
+    return Unclear(code="interrupted", message="the run was stopped before the answer came")

@@ -6,6 +6,7 @@ said here, once: see `Submission`.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -30,6 +31,7 @@ class Unsent(StrEnum):
     UNREACHABLE = "unreachable"  #: name not found, refused, connect or pool timeout
     BODY_CUT = "body_cut"  #: the connection broke before the last byte was handed over
     INPUT_CHANGED = "input_changed"  #: a local file is not what was hashed; the last chunk was withheld
+    INTERRUPTED = "interrupted"  #: the run was stopped while the body was on its way
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,10 +210,11 @@ class Provider(Protocol):
     """Scheme, host and port that money is spent at; a batch is bound to it."""
     capabilities: Capabilities
 
-    async def submit(self, pair: Pair, client_request_id: str) -> Submission:
+    async def submit(self, pair: Pair, client_request_id: str, *, cut: asyncio.Event | None = None) -> Submission:
         """Start one generation.
 
-        Billed once accepted: an `Unclear` answer may be running, and is never sent again by a caller.
+        Billed once accepted: an `Unclear` answer may be running, and is never sent again by a caller. From `cut` on
+        the answer is waited for no longer: the submit ends as if its time-out had come.
 
         Source: POST /v2/video/generations, AI/ML API reference.
         """

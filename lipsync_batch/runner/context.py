@@ -49,6 +49,8 @@ class Stop:
         self.now = False
         """Downloads break off too."""
         self.requested = asyncio.Event()
+        self.cut = asyncio.Event()
+        """Answers to submits are waited for no longer."""
 
     def request(self, reason: StopReason, message: str) -> None:
         """End the run: nothing new goes out; what is on the wire is recorded."""

@@ -29,6 +29,8 @@ DRAIN = 10.0
 """How long what is on its way may take to end after a stop. Seconds."""
 BREAK_OFF = 2.0
 """How long a download that was told to break off may take to do so, before it is left behind. Seconds."""
+SIGNALLED = (StopReason.INTERRUPTED, StopReason.TERMINATED)
+"""Somebody waits for the process to end."""
 RESOLVE_LOOKS = 1.0
 """Seconds between two looks at whether unclear pairs are still worth waiting for."""
 DISK_LOOKS = 10.0
@@ -67,17 +69,22 @@ class Run:
         return context.stop.reason
 
     async def _drain(self, downloads: asyncio.Task[None]) -> None:
-        """After a stop: downloads have a while to end, then break off; answers to submits are waited for.
+        """After a stop: what is on its way has a while to end; then downloads and polls break off.
 
-        A submit has time-outs of its own, and is never given up while its answer may still come.
+        A submit is never broken off between its POST and the record of its answer. It has time-outs of its own; when
+        a person or the system waits for the end of the process, they are over now, and the pair is `unclear`.
         """
         context = self._context
-        await context.clock.wait_for_task(downloads, DRAIN)
+        await context.clock.wait_for_tasks({downloads, *self._wires}, DRAIN)
         context.stop.now = True
-        await context.clock.wait_for_task(downloads, BREAK_OFF)
+        if context.stop.reason in SIGNALLED:
+            context.stop.cut.set()
+        for wire in self._wires:
+            wire.cancel()
+        await context.clock.wait_for_tasks({downloads}, BREAK_OFF)
         downloads.cancel()
         while self._wires:
-            await asyncio.wait(self._wires)
+            await context.clock.wait_for_tasks(self._wires, None)
 
     async def _dispatch(self, lanes: asyncio.TaskGroup) -> None:
         context = self._context

@@ -15,7 +15,7 @@ from lipsync_batch.providers.base import Accepted, NotSent, Refusal, Refused, Su
 from lipsync_batch.runner.context import Context, uninterrupted
 from lipsync_batch.runner.poll import PollLane
 from lipsync_batch.runner.throttle import Gate, Permit
-from lipsync_batch.store.reads import Turn
+from lipsync_batch.store.lane_reads import Turn
 
 PAGE = 256
 FIRST_SUBMITS = 2
@@ -116,7 +116,7 @@ class SubmitLane:
         try:
             await context.ledger.intend(pair.fingerprint, request_id, turn.attempt, reserve=turn.reserve)
             self._tell(turn, State.PENDING, State.SUBMITTING)
-            answer = await context.provider.submit(pair, request_id)
+            answer = await context.provider.submit(pair, request_id, cut=context.stop.cut)
         finally:
             permit.answered()
         await self._record(turn, request_id, answer)
@@ -175,6 +175,8 @@ class SubmitLane:
             self._forbidden.pop(turn.pair.fingerprint, None)
             return
         self._page.clear()
+        if self._context.stop.requested.is_set():
+            return
         balance = await self._balance()
         in_a_row = sum(1 for accepted in self._forbidden.values() if accepted == self._accepted)
         alone = turn.pair.fingerprint in self._forbidden
