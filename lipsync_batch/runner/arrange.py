@@ -11,8 +11,9 @@ from lipsync_batch.clock import Clock
 from lipsync_batch.events import Events, Moved, Noticed
 from lipsync_batch.files import Folder
 from lipsync_batch.jobs import State
+from lipsync_batch.store.file_reads import Finished
 from lipsync_batch.store.ledger import FileMove, Ledger
-from lipsync_batch.store.reads import Finished, Reads
+from lipsync_batch.store.reads import Reads
 
 
 class Arranger:

@@ -33,7 +33,7 @@ from lipsync_batch.part import discard
 from lipsync_batch.runner.arrange import clear, short
 from lipsync_batch.runner.context import Context
 from lipsync_batch.runner.poll import PollLane
-from lipsync_batch.store.reads import Arrival
+from lipsync_batch.store.lane_reads import Arrival
 
 LINK_REFRESHES = 6
 """How often the provider is asked for a fresh link; the pauses double from 1 s."""

@@ -26,7 +26,7 @@ from lipsync_batch.providers.base import (
 from lipsync_batch.runner.context import Context
 from lipsync_batch.runner.forecast import SCOUTS
 from lipsync_batch.runner.throttle import Permit
-from lipsync_batch.store.reads import Flight
+from lipsync_batch.store.lane_reads import Flight
 
 LINKLESS = 6
 """How often a generation may be finished without a link before it counts as failed; the pauses double from 1 s."""

@@ -14,7 +14,7 @@ from lipsync_batch.jobs import State
 from lipsync_batch.providers.base import Denied, LogPage, Throttled, Unavailable
 from lipsync_batch.runner.context import Context
 from lipsync_batch.runner.poll import PollLane
-from lipsync_batch.store.reads import Doubt
+from lipsync_batch.store.lane_reads import Doubt
 
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 30.0

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lipsync_batch.clock import Clock, iso
-from lipsync_batch.jobs import MOVES, FileInfo, State
+from lipsync_batch.jobs import MOVES, FileInfo, Pair, State
 from lipsync_batch.store.rows import dumps
 from lipsync_batch.store.writer import Statement, Writer
 
@@ -26,7 +26,18 @@ class FileMove:
     fingerprint: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Charged:
+    """What the account says was taken for a generation, in micro-USD."""
+
+    generation_id: str
+    charged_at: str
+    """As `iso`; empty where the account does not say."""
+    cost: int
+
+
 NO_ERROR = {"error_code": None, "error_message": None, "error_raw": None}
+FROM_THE_START = {**NO_ERROR, "link": None, "link_refreshes": 0, "provider_errors": 0, "body_cuts": 0}
 
 
 class Ledger:
@@ -311,16 +322,99 @@ class Ledger:
             Statement(f"{_AGAIN} :pending WHERE {_FAILED} AND {COST_NOTHING}", columns),
         )
 
+    async def pay_again(self, fingerprint: str) -> None:
+        """A failed pair is paid for once more, whatever became of the generation before: a person has said so."""
+        await self._writer.put(
+            Statement("UPDATE generations SET live = 0 WHERE fingerprint = :fingerprint", {"fingerprint": fingerprint}),
+            self._move(fingerprint, State.FAILED, State.PENDING, **FROM_THE_START),
+        )
+
+    async def resubmit(self, fingerprint: str) -> None:
+        """An unclear pair is sent again, by a person's order. What the first submit may have cost stays counted."""
+        await self._writer.put(
+            Statement("UPDATE generations SET live = 0 WHERE fingerprint = :fingerprint", {"fingerprint": fingerprint}),
+            self._move(fingerprint, State.UNCLEAR, State.PENDING, **FROM_THE_START),
+        )
+
+    async def give_up(self, fingerprint: str) -> None:
+        """An unclear pair is looked for no more, by a person's order. It is submitted again by `pay_again` alone."""
+        await self._writer.put(
+            Statement(
+                "UPDATE generations SET live = 0, outcome = 'given_up' WHERE fingerprint = :fingerprint AND live = 1",
+                {"fingerprint": fingerprint},
+            ),
+            self._move(
+                fingerprint,
+                State.UNCLEAR,
+                State.FAILED,
+                error_code="given_up",
+                error_message="the answer to the submit never came, and a person gave it up",
+            ),
+        )
+
+    async def redo(self, old: str, new: Pair, *, reason: str) -> None:
+        """Another take of a finished pair takes its place: for its jobs now, and wherever a manifest names the old one.
+
+        The old video stays where it is until the new one lands.
+        """
+        columns = {"old": old, "new": new.fingerprint, "take": new.take, "reason": reason, "now": self._now()}
+        await self._writer.put(
+            Statement(_ANOTHER_TAKE, {**columns, "state": State.PENDING, "done": State.DONE}, expect=1),
+            Statement("INSERT INTO redos VALUES (:old, :new, :take, :reason, :now)", columns),
+            Statement("UPDATE jobs SET fingerprint = :new WHERE fingerprint = :old", columns),
+            Statement("UPDATE pairs SET wanted = 0 WHERE fingerprint = :old", columns),
+        )
+
+    async def charged(self, charges: Sequence[Charged]) -> None:
+        """What the account says was taken for generations; those of other batches are left out.
+
+        Reading the same charge again changes nothing; several charges of one generation add up.
+        """
+        rows = dumps([asdict(charge) for charge in charges])
+        await self._writer.put(
+            Statement(
+                """
+                INSERT OR IGNORE INTO charges (generation_id, charged_at, cost)
+                SELECT value ->> 'generation_id', value ->> 'charged_at', value ->> 'cost' FROM json_each(:rows)
+                WHERE value ->> 'generation_id' IN (SELECT generation_id FROM generations)
+                """,
+                {"rows": rows},
+            ),
+            Statement(
+                """
+                UPDATE generations SET settled = (
+                    SELECT sum(cost) FROM charges AS c WHERE c.generation_id = generations.generation_id
+                )
+                WHERE generation_id IN (
+                    SELECT c.generation_id FROM charges AS c, json_each(:rows) AS r
+                    WHERE c.generation_id = r.value ->> 'generation_id'
+                )
+                """,
+                {"rows": rows},
+            ),
+        )
+
 
 HAS_LIVE_ID = """EXISTS (
     SELECT 1 FROM generations AS g
     WHERE g.fingerprint = pairs.fingerprint AND g.live = 1 AND g.generation_id IS NOT NULL
 )"""
+# Only the newest attempt: over any earlier one that may have cost something, a person has decided.
 COST_NOTHING = """NOT EXISTS (
     SELECT 1 FROM generations AS g
     WHERE g.fingerprint = pairs.fingerprint
+      AND g.attempt = (SELECT max(attempt) FROM generations AS h WHERE h.fingerprint = pairs.fingerprint)
       AND (g.live = 1 OR g.outcome IN ('unclear', 'accepted', 'finished', 'given_up'))
 )"""
+_ANOTHER_TAKE = """
+INSERT INTO pairs (
+    fingerprint, state, model, take, video, speech, video_sha256, audio_sha256, speech_seconds, billable_seconds,
+    upload_bytes, wanted, position, priority, last_output, estimate, updated_at
+)
+SELECT :new, :state, model, :take, video, speech, video_sha256, audio_sha256, speech_seconds, billable_seconds,
+    upload_bytes, wanted, position, priority, last_output, estimate, :now
+FROM pairs WHERE fingerprint = :old AND state = :done
+"""
 _FAILED = "fingerprint = :fingerprint AND state = :failed"
 _AGAIN = """
 UPDATE pairs SET error_code = NULL, error_message = NULL, error_raw = NULL, updated_at = :now,

@@ -152,3 +152,33 @@ _M001 = (
     ) STRICT
     """,
 )
+
+
+@migrations()
+def m002_redos_and_charges(db: Database) -> None:
+    """Finished pairs of which another take was asked for, and what the account says was taken for generations."""
+    for statement in _M002:
+        db.execute(statement)
+
+
+_M002 = (
+    # What the manifest still calls `fingerprint` is made as `successor` now, the same pair with another take.
+    """
+    CREATE TABLE redos (
+        fingerprint TEXT PRIMARY KEY REFERENCES pairs (fingerprint),
+        successor TEXT NOT NULL UNIQUE REFERENCES pairs (fingerprint),
+        take INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        asked_at TEXT NOT NULL
+    ) STRICT
+    """,
+    # The account names no id of a charge: these three together are one, so that reading a page twice adds nothing.
+    """
+    CREATE TABLE charges (
+        generation_id TEXT NOT NULL,
+        charged_at TEXT NOT NULL,
+        cost INTEGER NOT NULL,
+        PRIMARY KEY (generation_id, charged_at, cost)
+    ) STRICT
+    """,
+)

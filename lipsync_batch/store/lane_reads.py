@@ -1,0 +1,278 @@
+"""What the lanes ask of jobs.db: whose turn it is, what is at the provider, what is to be fetched, what is in doubt."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from lipsync_batch.clock import from_iso, iso
+from lipsync_batch.jobs import Pair, State
+from lipsync_batch.store.file_reads import FileReads
+from lipsync_batch.store.query import SELECTED
+from lipsync_batch.store.rows import pair_from_row
+
+PAIR = "p.fingerprint, p.video, p.speech, p.take, p.model, p.video_sha256, p.audio_sha256"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """A pending pair whose turn it is to be submitted."""
+
+    pair: Pair
+    name: str
+    """The key of a job that wants it, for people."""
+    attempt: int
+    """The number of the coming generation: one more than any before."""
+    reserve: int
+    """What it may cost, in micro-USD."""
+    body_cuts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flight:
+    """A generation at the provider, to be polled."""
+
+    fingerprint: str
+    client_request_id: str
+    generation_id: str
+    name: str
+    accepted_at: datetime
+    provider_errors: int
+    link_refreshes: int
+    """Over zero: the video was finished once, and only a fresh link is wanted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """A finished generation whose video is to be fetched."""
+
+    fingerprint: str
+    attempt: int
+    generation_id: str
+    name: str
+    link: str | None
+    link_bytes: int | None
+    sha256: str | None
+    """Of the checked file, where one was committed before its rename."""
+    bytes: int | None
+    link_refreshes: int
+    speech_seconds: float | None
+    last_output: str
+    outputs: tuple[str, ...]
+    """Where the jobs want it, in manifest order; none when no job wants it any more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doubt:
+    """A submit whose answer never came."""
+
+    fingerprint: str
+    client_request_id: str
+    name: str
+    intended_at: datetime
+
+
+class LaneReads(FileReads):
+    """The lanes' questions."""
+
+    def select(
+        self, *, where: Mapping[str, str] | None = None, only: Collection[str] = (), limit: int | None = None
+    ) -> int:
+        """Narrow what may be submitted, and what the run is judged by, to some jobs; how many there are.
+
+        `where` holds labels that must be equal, `only` key globs of which one must fit; `limit` keeps the first so many
+        jobs that are not done yet, besides those that are.
+        """
+        conditions = ["TRUE"]
+        parameters: dict[str, object] = {}
+        for number, (label, value) in enumerate((where or {}).items()):
+            conditions.append(f"json_extract(j.labels, :label{number}) = :value{number}")
+            parameters |= {f"label{number}": f"$.{json.dumps(label)}", f"value{number}": value}
+        if only:
+            globs = [f"j.key GLOB :only{number}" for number in range(len(only))]
+            conditions.append(f"({' OR '.join(globs)})")
+            parameters |= {f"only{number}": glob for number, glob in enumerate(only)}
+        self._connection.execute("DROP TABLE IF EXISTS temp.selected")
+        self._connection.execute("CREATE TEMP TABLE selected (fingerprint TEXT PRIMARY KEY)")
+        self._connection.execute(
+            f"""
+            INSERT OR IGNORE INTO temp.selected
+            SELECT fingerprint FROM (
+                SELECT j.fingerprint,
+                    sum(p.state <> 'done') OVER (ORDER BY j.position) AS unfinished, p.state
+                FROM jobs AS j JOIN pairs AS p USING (fingerprint) WHERE {" AND ".join(conditions)}
+            ) WHERE :limit IS NULL OR unfinished <= :limit OR state = 'done'
+            """,
+            {**parameters, "limit": limit},
+        )
+        row = self._one("SELECT count(*) AS n FROM jobs WHERE fingerprint IN (SELECT fingerprint FROM temp.selected)")
+        return int(row["n"]) if row else 0
+
+    def turns(self, limit: int, *, exclude: Collection[str] = ()) -> list[Turn]:
+        """The next selected pairs to submit: higher priority first, then manifest order."""
+        rows = self._rows(
+            f"""
+            SELECT {PAIR}, p.body_cuts, coalesce(p.estimate, 0) AS reserve,
+                (SELECT key FROM jobs AS j WHERE j.fingerprint = p.fingerprint ORDER BY position LIMIT 1) AS name,
+                (SELECT coalesce(max(attempt), 0) + 1 FROM generations AS g WHERE g.fingerprint = p.fingerprint) AS turn
+            FROM pairs AS p
+            WHERE p.state = 'pending' AND p.wanted = 1 AND {SELECTED}
+                AND p.fingerprint NOT IN (SELECT value FROM json_each(:exclude))
+            ORDER BY p.priority DESC, p.position LIMIT :limit
+            """,
+            limit=limit,
+            exclude=json.dumps(list(exclude)),
+        )
+        return [
+            Turn(
+                pair=pair_from_row(row),
+                name=row["name"] or row["fingerprint"],
+                attempt=row["turn"],
+                reserve=row["reserve"],
+                body_cuts=row["body_cuts"],
+            )
+            for row in rows
+        ]
+
+    def flights(self) -> Iterator[Flight]:
+        """Every generation at the provider, oldest first."""
+        rows = self._rows(f"{_FLIGHT} WHERE p.state = :state ORDER BY g.accepted_at", state=State.SUBMITTED)
+        return map(_flight, rows)
+
+    def flight(self, fingerprint: str) -> Flight | None:
+        """The generation of one submitted pair."""
+        row = self._one(
+            f"{_FLIGHT} WHERE p.fingerprint = :f AND p.state = :state", f=fingerprint, state=State.SUBMITTED
+        )
+        return None if row is None else _flight(row)
+
+    def arrivals(self, limit: int, *, exclude: Collection[str] = ()) -> list[Arrival]:
+        """Finished generations to fetch, oldest link first."""
+        rows = self._rows(
+            f"""
+            SELECT p.fingerprint, p.link, p.link_bytes, p.sha256, p.bytes, p.link_refreshes, p.speech_seconds,
+                p.last_output, g.attempt, g.generation_id
+            FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
+            WHERE p.state = '{State.READY}' AND p.fingerprint NOT IN (SELECT value FROM json_each(:exclude))
+            ORDER BY p.ready_at LIMIT :limit
+            """,
+            limit=limit,
+            exclude=json.dumps(list(exclude)),
+        )
+        return [
+            Arrival(
+                fingerprint=row["fingerprint"],
+                attempt=row["attempt"],
+                generation_id=row["generation_id"],
+                name=row["last_output"],
+                link=row["link"],
+                link_bytes=row["link_bytes"],
+                sha256=row["sha256"],
+                bytes=row["bytes"],
+                link_refreshes=row["link_refreshes"],
+                speech_seconds=row["speech_seconds"],
+                last_output=row["last_output"],
+                outputs=tuple(self.wanted_outputs(row["fingerprint"])),
+            )
+            for row in rows
+        ]
+
+    def doubts(self) -> list[Doubt]:
+        """Submits that may have been accepted, oldest first."""
+        rows = self._rows(
+            f"""
+            SELECT p.fingerprint, p.last_output, g.client_request_id, g.intended_at
+            FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
+            WHERE p.state = '{State.UNCLEAR}' ORDER BY g.intended_at
+            """
+        )
+        return [
+            Doubt(
+                fingerprint=row["fingerprint"],
+                client_request_id=row["client_request_id"],
+                name=row["last_output"],
+                intended_at=from_iso(row["intended_at"]),
+            )
+            for row in rows
+        ]
+
+    def any_doubts(self) -> bool:
+        """Whether any submit may have been accepted without our knowing its id."""
+        return self._one("SELECT 1 FROM pairs WHERE state = :state LIMIT 1", state=State.UNCLEAR) is not None
+
+    def is_in_doubt(self, client_request_id: str) -> bool:
+        """Whether a generation is still unclear."""
+        row = self._one(
+            """
+            SELECT 1 FROM generations AS g JOIN pairs AS p USING (fingerprint)
+            WHERE g.client_request_id = :id AND g.live = 1 AND p.state = :state
+            """,
+            id=client_request_id,
+            state=State.UNCLEAR,
+        )
+        return row is not None
+
+    def spent(self) -> int:
+        """Law 5, in micro-USD: over the ledger, what was settled, else the larger of reserve and quote."""
+        row = self._one(
+            """
+            SELECT coalesce(sum(coalesce(settled, max(reserve, coalesce(quote, 0)))), 0) AS spent
+            FROM generations
+            WHERE live = 1 OR settled IS NOT NULL OR outcome IN ('unclear', 'accepted', 'finished', 'given_up')
+            """
+        )
+        return int(row["spent"]) if row else 0
+
+    def dearer(self) -> float:
+        """How many times its estimate the dearest settled generation cost; at least 1."""
+        row = self._one(
+            """
+            SELECT max(CAST(g.settled AS REAL) / p.estimate) AS times
+            FROM generations AS g JOIN pairs AS p USING (fingerprint) WHERE p.estimate > 0 AND g.settled IS NOT NULL
+            """
+        )
+        return max(1.0, row["times"] or 1.0) if row else 1.0
+
+    def unsettled_since(self, earliest: datetime) -> datetime | None:
+        """When the oldest generation was accepted of which no charge is known yet; none from before `earliest`."""
+        row = self._one(
+            """
+            SELECT min(accepted_at) AS oldest FROM generations
+            WHERE settled IS NULL AND outcome IN ('accepted', 'finished') AND accepted_at >= :earliest
+            """,
+            earliest=iso(earliest),
+        )
+        return None if row is None or row["oldest"] is None else from_iso(row["oldest"])
+
+    def generation_seconds(self, limit: int) -> list[float]:
+        """How long the newest finished generations took, from accepted to noticed, oldest first."""
+        rows = self._rows(
+            """
+            SELECT (julianday(finished_at) - julianday(accepted_at)) * 86400.0 AS seconds FROM generations
+            WHERE outcome = 'finished' AND accepted_at IS NOT NULL ORDER BY finished_at DESC LIMIT :limit
+            """,
+            limit=limit,
+        )
+        return [row["seconds"] for row in rows][::-1]
+
+
+_FLIGHT = """
+    SELECT p.fingerprint, p.provider_errors, p.link_refreshes, p.last_output,
+        g.client_request_id, g.generation_id, g.accepted_at
+    FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
+"""
+
+
+def _flight(row: sqlite3.Row) -> Flight:
+    return Flight(
+        fingerprint=row["fingerprint"],
+        client_request_id=row["client_request_id"],
+        generation_id=row["generation_id"],
+        name=row["last_output"],
+        accepted_at=from_iso(row["accepted_at"]),
+        provider_errors=row["provider_errors"],
+        link_refreshes=row["link_refreshes"],
+    )

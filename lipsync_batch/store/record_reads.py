@@ -1,0 +1,166 @@
+"""What people ask of jobs.db: how many jobs stand where, what they cost, each with its history."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from lipsync_batch.jobs import Costs, DataUri, Generation, JobRecord, Link, LocalFile, Source, State, Text
+from lipsync_batch.masking import mask_link
+from lipsync_batch.store.query import PAGE, SELECTED, Query
+from lipsync_batch.store.rows import instant, source_from_json, speech_from_json
+
+_LAST_GENERATION = """
+    LEFT JOIN generations AS g ON g.fingerprint = p.fingerprint
+        AND g.attempt = (SELECT max(attempt) FROM generations AS h WHERE h.fingerprint = p.fingerprint)
+"""
+_RECORD = f"""
+    SELECT j.key, j.output, j.labels, j.position, p.*, g.generation_id,
+        (SELECT count(*) FROM generations AS h WHERE h.fingerprint = p.fingerprint
+            AND (h.generation_id IS NOT NULL OR h.outcome = 'unclear')) AS attempts,
+        g.client_request_id,
+        g.intended_at, g.accepted_at, g.finished_at AS generated_at, g.settled,
+        CASE WHEN g.live = 1 THEN g.quote END AS quote
+    FROM jobs AS j JOIN pairs AS p USING (fingerprint) {_LAST_GENERATION}
+"""
+_RECORD_ORDER = "ORDER BY j.position LIMIT :limit"
+
+
+class RecordReads(Query):
+    """People's questions."""
+
+    base: Path | None = None
+    """The manifest's folder, where it is known: records then name local files as the manifest does."""
+
+    def pair_counts(self, *, selected: bool = False) -> dict[State, int]:
+        """How many pairs that a job wants stand where; every state is named."""
+        condition = SELECTED if selected else "TRUE"
+        rows = self._rows(
+            f"SELECT state, count(*) AS n FROM pairs AS p WHERE wanted = 1 AND {condition} GROUP BY state"
+        )
+        return _all_states(rows)
+
+    def counts(self, *, selected: bool = False) -> dict[State, int]:
+        """How many jobs stand where; every state is named."""
+        condition = SELECTED if selected else "TRUE"
+        rows = self._rows(
+            f"""
+            SELECT p.state, count(*) AS n FROM jobs AS j JOIN pairs AS p USING (fingerprint)
+            WHERE {condition} GROUP BY p.state
+            """
+        )
+        return _all_states(rows)
+
+    def costs(self) -> Costs:
+        """What the wanted pairs were estimated at, and what the ledger's generations were quoted and charged."""
+        estimate = self._one("SELECT sum(estimate) AS estimated FROM pairs WHERE wanted = 1")
+        ledger = self._one(
+            """
+            SELECT sum(CASE WHEN live = 1 OR outcome = 'finished' THEN quote END) AS quoted, sum(settled) AS settled
+            FROM generations
+            """
+        )
+        assert estimate is not None
+        assert ledger is not None
+        return Costs(estimated=estimate["estimated"], quoted=ledger["quoted"], settled=ledger["settled"])
+
+    def records(self) -> Iterator[JobRecord]:
+        """Every job in manifest order, read in pages."""
+        after = -1
+        while rows := list(self._rows(f"{_RECORD} WHERE j.position > :after {_RECORD_ORDER}", after=after, limit=PAGE)):
+            yield from (_record(row, self.base) for row in rows)
+            after = rows[-1]["position"]
+
+    def record(self, key: str) -> JobRecord | None:
+        row = self._one(f"{_RECORD} WHERE j.key = :key {_RECORD_ORDER}", key=key, limit=1)
+        return None if row is None else _record(row, self.base)
+
+    def troubled(self, limit: int) -> list[JobRecord]:
+        """The first jobs that a person should look at: failed, then unclear."""
+        rows = self._rows(
+            f"{_RECORD} WHERE p.state IN ('failed', 'unclear') ORDER BY p.state, j.position LIMIT :limit", limit=limit
+        )
+        return [_record(row, self.base) for row in rows]
+
+    def error_counts(self) -> list[tuple[State, str, int]]:
+        """Why jobs failed or are unclear: (state, error code, how many jobs), the most first."""
+        rows = self._rows(
+            """
+            SELECT p.state, coalesce(p.error_code, '') AS code, count(*) AS n
+            FROM jobs AS j JOIN pairs AS p USING (fingerprint)
+            WHERE p.state IN ('failed', 'unclear') GROUP BY 1, 2 ORDER BY n DESC, code
+            """
+        )
+        return [(State(row["state"]), row["code"], row["n"]) for row in rows]
+
+    def generations(self, fingerprint: str) -> list[Generation]:
+        """The ledger of one pair, first attempt first."""
+        return [
+            Generation(
+                client_request_id=row["client_request_id"],
+                fingerprint=row["fingerprint"],
+                attempt=row["attempt"],
+                generation_id=row["generation_id"],
+                live=bool(row["live"]),
+                intended_at=instant(row["intended_at"]),
+                accepted_at=instant(row["accepted_at"]),
+                finished_at=instant(row["finished_at"]),
+                reserve=row["reserve"],
+                quote=row["quote"],
+                settled=row["settled"],
+                outcome=row["outcome"],
+            )
+            for row in self._rows("SELECT * FROM generations WHERE fingerprint = :f ORDER BY attempt", f=fingerprint)
+        ]
+
+
+def _all_states(rows: Iterator[sqlite3.Row]) -> dict[State, int]:
+    counts = dict.fromkeys(State, 0)
+    counts.update((State(row["state"]), row["n"]) for row in rows)
+    return counts
+
+
+def _described(source: Source, base: Path | None) -> str:
+    match source:
+        case LocalFile(path=path):
+            return str(path.relative_to(base)) if base is not None and path.is_relative_to(base) else str(path)
+        case Link(url=url):
+            return mask_link(url)
+        case DataUri():
+            return "data:"
+
+
+def _record(row: sqlite3.Row, base: Path | None) -> JobRecord:
+    speech = speech_from_json(json.loads(row["speech"]))
+    accepted, generated = instant(row["accepted_at"]), instant(row["generated_at"])
+    done = State(row["state"]) is State.DONE
+    return JobRecord(
+        key=row["key"],
+        output=row["output"],
+        labels=json.loads(row["labels"]),
+        position=row["position"],
+        fingerprint=row["fingerprint"],
+        state=State(row["state"]),
+        video=_described(source_from_json(json.loads(row["video"])), base),
+        speech=speech.text if isinstance(speech, Text) else _described(speech.source, base),
+        speaker=speech.speaker if isinstance(speech, Text) else None,
+        attempts=row["attempts"],
+        generation_id=row["generation_id"],
+        client_request_id=row["client_request_id"],
+        error_code=row["error_code"],
+        error_message=row["error_message"],
+        bytes=row["bytes"] if done else None,
+        sha256=row["sha256"] if done else None,
+        duration_seconds=row["duration_seconds"] if done else None,
+        width=row["width"] if done else None,
+        height=row["height"] if done else None,
+        generation_seconds=(generated - accepted).total_seconds() if accepted and generated else None,
+        submitted_at=accepted or instant(row["intended_at"]),
+        finished_at=instant(row["updated_at"]) if done else None,
+        suspect=row["suspect"] if done else None,
+        estimated=row["estimate"],
+        quoted=row["quote"],
+        settled=row["settled"],
+    )

@@ -1,0 +1,130 @@
+"""What the verbs ask of jobs.db that people mend things with: which pairs, and what may be done with each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from lipsync_batch.clock import from_iso
+from lipsync_batch.jobs import Pair, State
+from lipsync_batch.store.lane_reads import PAIR, Doubt
+from lipsync_batch.store.ledger import COST_NOTHING, HAS_LIVE_ID
+from lipsync_batch.store.query import Query
+from lipsync_batch.store.rows import pair_from_row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """A pair, and the jobs that want it."""
+
+    pair: Pair
+    state: State
+    keys: tuple[str, ...]
+    """In manifest order."""
+    estimate: int | None
+    """Of another one like it, in micro-USD."""
+
+
+class RemedyReads(Query):
+    """Questions about what stopped, and about what shall be made once more."""
+
+    def retryable(self, keys: Collection[str] = ()) -> list[tuple[str, str, State | None]]:
+        """Failed pairs: (fingerprint, name, the state that `retry` would bring; None where only paying again would)."""
+        condition = "j.key IN (SELECT value FROM json_each(:keys))" if keys else "TRUE"
+        rows = self._rows(
+            f"""
+            SELECT pairs.fingerprint, min(j.key) AS name,
+                CASE WHEN {HAS_LIVE_ID} THEN 'submitted' WHEN {COST_NOTHING} THEN 'pending' END AS new
+            FROM pairs JOIN jobs AS j USING (fingerprint)
+            WHERE pairs.state = 'failed' AND {condition} GROUP BY pairs.fingerprint ORDER BY min(j.position)
+            """,
+            keys=json.dumps(list(keys)),
+        )
+        return [(row["fingerprint"], row["name"], State(row["new"]) if row["new"] else None) for row in rows]
+
+    def unclear(self, names: Collection[str] = ()) -> list[Doubt]:
+        """Submits that may have been accepted, oldest first: all, or those of some keys or client request ids."""
+        condition = f"({_NAMED} OR g.client_request_id IN (SELECT value FROM json_each(:names)))" if names else "TRUE"
+        rows = self._rows(
+            f"""
+            SELECT p.fingerprint, g.client_request_id, g.intended_at, coalesce(
+                (SELECT j.key FROM jobs AS j WHERE j.fingerprint = p.fingerprint ORDER BY position LIMIT 1),
+                g.client_request_id
+            ) AS name
+            FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
+            WHERE p.state = '{State.UNCLEAR}' AND {condition} ORDER BY g.intended_at
+            """,
+            names=json.dumps(list(names)),
+        )
+        return [
+            Doubt(
+                fingerprint=row["fingerprint"],
+                client_request_id=row["client_request_id"],
+                name=row["name"],
+                intended_at=from_iso(row["intended_at"]),
+            )
+            for row in rows
+        ]
+
+    def wanted_by(self, keys: Collection[str]) -> list[Wanted]:
+        """The pairs that jobs want, in manifest order, each once."""
+        rows = self._rows(
+            f"""
+            SELECT {PAIR}, p.state, p.estimate, (
+                SELECT json_group_array(key)
+                FROM (SELECT key FROM jobs AS j WHERE j.fingerprint = p.fingerprint ORDER BY j.position)
+            ) AS keys
+            FROM pairs AS p WHERE {_NAMED} ORDER BY p.position
+            """,
+            names=json.dumps(list(keys)),
+        )
+        return [
+            Wanted(
+                pair=pair_from_row(row),
+                state=State(row["state"]),
+                keys=tuple(json.loads(row["keys"])),
+                estimate=row["estimate"],
+            )
+            for row in rows
+        ]
+
+    def has_pair(self, fingerprint: str) -> bool:
+        """Whether a pair was ever seen."""
+        return self._one("SELECT 1 FROM pairs WHERE fingerprint = :f", f=fingerprint) is not None
+
+    def redone(self) -> dict[str, int]:
+        """What a person had made once more: fingerprints as the manifest names them, and the take that is wanted."""
+        return {row["fingerprint"]: row["take"] for row in self._rows("SELECT fingerprint, take FROM redos")}
+
+    def owner(self, generation_id: str) -> str | None:
+        """Whose a generation of the ledger is: a job's key, or the client request id where no job wants it any more."""
+        row = self._one(
+            """
+            SELECT coalesce(
+                (SELECT j.key FROM jobs AS j WHERE j.fingerprint = g.fingerprint ORDER BY position LIMIT 1),
+                g.client_request_id
+            ) AS name FROM generations AS g WHERE g.generation_id = :id
+            """,
+            id=generation_id,
+        )
+        return None if row is None else str(row["name"])
+
+    def missing_keys(self, keys: Collection[str]) -> list[str]:
+        """Those of `keys` that no job has."""
+        rows = self._rows(
+            "SELECT value FROM json_each(:keys) WHERE value NOT IN (SELECT key FROM jobs)", keys=json.dumps(list(keys))
+        )
+        return [row["value"] for row in rows]
+
+    def is_request(self, client_request_id: str) -> bool:
+        """Whether a submit of this batch had this id."""
+        return self._one("SELECT 1 FROM generations WHERE client_request_id = :id", id=client_request_id) is not None
+
+    def keys(self) -> Iterator[str]:
+        return (row["key"] for row in self._rows("SELECT key FROM jobs ORDER BY position"))
+
+
+_NAMED = """EXISTS (
+    SELECT 1 FROM jobs AS n WHERE n.fingerprint = p.fingerprint AND n.key IN (SELECT value FROM json_each(:names))
+)"""
