@@ -16,17 +16,22 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from lipsync_batch import account, location, lock
+from lipsync_batch import account, location, lock, remedies, resolving
+from lipsync_batch.account import Account
 from lipsync_batch.clock import Clock
-from lipsync_batch.errors import ManifestError, UsageError
+from lipsync_batch.errors import ActionNeededError, ManifestError, UsageError
 from lipsync_batch.events import Listener
+from lipsync_batch.files import disk_faults
 from lipsync_batch.jobs import BatchRecord, Generation, JobRecord, RunRecord, State, StopReason
 from lipsync_batch.location import Location
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.plan import Plan, Planner
+from lipsync_batch.remedies import Again, Redone
 from lipsync_batch.report import Paths, write_reports
+from lipsync_batch.resolving import Resolved
 from lipsync_batch.runlog import RunLog
-from lipsync_batch.session import Again, Orders, Outcome, Session, retry_failed
+from lipsync_batch.runner.throttle import Throttle
+from lipsync_batch.session import Orders, Outcome, Session
 from lipsync_batch.settings import Settings
 from lipsync_batch.store import Store
 
@@ -57,6 +62,8 @@ class History:
     job: JobRecord
     generations: Sequence[Generation]
     outputs: Sequence[Path]
+    redone_for: str | None = None
+    """Why another take than the manifest's was asked for (`redo`)."""
 
 
 class Batch:
@@ -100,8 +107,7 @@ class Batch:
         place = location.find(Path(target), out=out, state=state, sandbox=sandbox)
         if place.manifest is None:
             # Whoever names the folder of a rehearsal means the rehearsal.
-            with _looking(place) as store:
-                sandbox = sandbox or store.reads.batch().provider == account.SANDBOX
+            sandbox = sandbox or Store.binding(place.database, Clock()).provider == account.SANDBOX
         manifest = _load(place.manifest or _bound_manifest(place))
         batch = cls(place, manifest=manifest, flags=flags, environ=environ, sandbox=sandbox)
         asked = batch.settings.out
@@ -117,12 +123,13 @@ class Batch:
         *,
         out: Path | None = None,
         state: Path | None = None,
+        flags: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> Batch:
-        """The same for looking at a batch that was run before; a rehearsal where there is nothing else."""
-        batch = cls.find(target, out=out, state=state, environ=environ)
+        """The same for a batch that was run before; a rehearsal where there is nothing else."""
+        batch = cls.find(target, out=out, state=state, flags=flags, environ=environ)
         if not batch.location.exists and Path(target).is_file() and out is None:
-            batch = cls.find(target, state=state, sandbox=True, environ=environ)
+            batch = cls.find(target, state=state, sandbox=True, flags=flags, environ=environ)
         batch.location.must_exist()
         return batch
 
@@ -194,7 +201,12 @@ class Batch:
             if job is None:
                 raise _no_such_keys([key], list(store.reads.keys()))
             outputs = [self.location.folder.path(path) for path in store.reads.outputs(job.fingerprint)]
-            return History(job=job, generations=store.reads.generations(job.fingerprint), outputs=outputs)
+            return History(
+                job=job,
+                generations=store.reads.generations(job.fingerprint),
+                outputs=outputs,
+                redone_for=store.reads.redone_for(job.fingerprint),
+            )
 
     def report(self) -> Paths:
         """Write the reports again. Works while a run holds the batch."""
@@ -204,21 +216,94 @@ class Batch:
             reason = runs[-1].stop_reason if runs and not running else StopReason.RUNNING
             if reason is StopReason.RUNNING and not running:
                 reason = StopReason.CRASHED
-            return write_reports(
-                store.reads, self.location.folder.root, stop_reason=reason, written_at=self._clock.utc()
-            )
+            with disk_faults(self.location.folder.root):
+                return write_reports(
+                    store.reads, self.location.folder.root, stop_reason=reason, written_at=self._clock.utc()
+                )
 
-    def retry(self, keys: Sequence[str] = ()) -> Again:
-        """Take failed jobs up again, all or some; nothing is sent until the next run."""
+    def retry(self, keys: Sequence[str] = (), *, pay_again: bool = False) -> Again:
+        """Take failed jobs up again, all or some; nothing is sent until the next run.
+
+        With `pay_again` the jobs that are named are submitted anew although money may have been spent on them.
+        """
+        if pay_again and not keys:
+            raise UsageError(
+                "paying again is for jobs that are named one by one",
+                hint="lipsync-batch retry BATCH KEY... --pay-again; `status` shows which failed.",
+            )
+        with self._holding() as (store, log):
+            _must_know(store, keys)
+            return asyncio.run(remedies.retry(store, log, keys, pay_again=pay_again))
+
+    def redo(self, keys: Sequence[str], *, reason: str) -> Redone:
+        """Want another take of finished jobs, to be paid for in the next run; the old videos stay until they land."""
+        with self._holding() as (store, log):
+            _must_know(store, keys)
+            return asyncio.run(remedies.redo(store, log, keys, reason=reason))
+
+    def resolve(
+        self,
+        names: Sequence[str] = (),
+        *,
+        adopt: str | None = None,
+        resubmit: bool = False,
+        give_up: bool = False,
+        confirm: Callable[[str], bool] = lambda _: True,
+    ) -> Resolved:
+        """Settle what became of unclear jobs: looked up in the provider's log, or moved by one of the decisions.
+
+        `names` are keys, or client request ids of submits that no job wants any more; none means all. `adopt` is the
+        generation id of the one that is named. `confirm` is asked before anything may be paid for twice.
+        """
+        if [adopt is not None, resubmit, give_up].count(True) > 1:
+            raise UsageError("--adopt, --resubmit and --give-up exclude each other")
+        if adopt is not None and len(names) != 1:
+            raise UsageError("--adopt is about one job", hint="lipsync-batch resolve BATCH KEY --adopt=ID")
+        with self._holding() as (store, log):
+            _must_know(store, [name for name in names if not store.reads.is_request(name)])
+            asyncio.run(_take_up(store, log))
+            doubts = resolving.chosen_doubts(store, names)
+            if not doubts:
+                return Resolved()
+            if resubmit:
+                if not confirm(f"Send {len(doubts):,} again? What was accepted after all is then paid for twice."):
+                    raise ActionNeededError("nothing was changed")
+                return asyncio.run(resolving.resubmit(store, log, doubts))
+            if give_up:
+                return asyncio.run(resolving.give_up(store, log, doubts))
+            with account.opened(self.location, self._environ, sandbox=self._sandbox) as payee:
+                payee.check(store.reads.batch(), self.location)
+                return asyncio.run(self._ask_provider(store, log, payee, names, adopt))
+
+    async def _ask_provider(
+        self, store: Store, log: RunLog, payee: Account, names: Sequence[str], adopt: str | None
+    ) -> Resolved:
+        provider = payee.provider(self.settings, self.location.folder.root)
+        try:
+            if adopt is not None:
+                return await resolving.adopt(store, log, provider, names[0], adopt)
+            return await resolving.look_up(
+                store,
+                log,
+                provider,
+                throttle=Throttle.of(self.settings.rate, self._clock),
+                clock=self._clock,
+                names=names,
+                seconds=self.settings.resolve_for,
+            )
+        finally:
+            await provider.aclose()
+
+    @contextmanager
+    def _holding(self) -> Iterator[tuple[Store, RunLog]]:
+        """The store and the log, for a verb that changes what is in them. BatchHeldError while a run goes on."""
         state = self.location.folder.state
         with (
             lock.held(state),
             closing(Store.open(self.location.database, self._clock)) as store,
             RunLog(state / "run.log", self._clock) as log,
         ):
-            if strangers := store.reads.missing_keys(keys):
-                raise _no_such_keys(strangers, list(store.reads.keys()))
-            return asyncio.run(retry_failed(store, log, keys))
+            yield store, log
 
     def _sound_manifest(self) -> Manifest:
         if isinstance(self._manifest, ManifestError):
@@ -244,8 +329,18 @@ def _load(path: Path) -> Manifest | ManifestError:
 
 def _bound_manifest(place: Location) -> Path:
     """The manifest that a batch folder belongs to."""
-    with closing(Store.read_only(place.database, Clock())) as store:
-        return place.folder.root.joinpath(store.reads.batch().manifest).resolve()
+    return place.folder.root.joinpath(Store.binding(place.database, Clock()).manifest).resolve()
+
+
+async def _take_up(store: Store, log: RunLog) -> None:
+    """What a dead run left half said."""
+    with store.writing(log.durable) as ledger:
+        await ledger.interrupted_submits()
+
+
+def _must_know(store: Store, keys: Sequence[str]) -> None:
+    if strangers := store.reads.missing_keys(keys):
+        raise _no_such_keys(strangers, list(store.reads.keys()))
 
 
 def _no_such_keys(strangers: Sequence[str], known: Sequence[str]) -> UsageError:

@@ -31,6 +31,8 @@ class Capabilities:
     audio_endings: frozenset[str]
     typical_seconds: float
     """A first guess of how long a generation takes, until the account's own history says better."""
+    log_rate: tuple[int, float]
+    """Requests to the log that may be counted in a window of so many seconds, besides the account's own limit."""
 
 
 LIP_SYNC = Capabilities(
@@ -49,4 +51,5 @@ LIP_SYNC = Capabilities(
     video_endings=frozenset({".mp4", ".mov"}),
     audio_endings=frozenset({".mp3", ".wav"}),
     typical_seconds=34.0,
+    log_rate=(200, 60.0),
 )

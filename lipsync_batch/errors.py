@@ -4,7 +4,10 @@
     ├── UsageError             a flag, an environment variable or an argument is wrong
     ├── ManifestError          rows that cannot become jobs, all of them at once; nothing was sent
     ├── BatchError             the batch folder cannot be used as asked: bound to something else, damaged, too new
-    │   └── BatchHeldError     another run holds it (exit 4)
+    │   ├── BatchHeldError     another run holds it (exit 4)
+    │   └── DiskError          its disk does not take what must be written, or give it back (exit 3)
+    │       └── DamagedError   jobs.db is not a database any more (exit 2)
+    ├── UnreachableError       the API does not answer, and without it the command can do nothing (exit 3)
     ├── ActionNeededError      a person must act first: credentials, credits, budget, --remake (exit 5)
     ├── MissingExtraError      an optional part of the program is not installed
     └── StalePairError         a pair was not in the state that its move starts from; a bug, or another writer
@@ -18,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lipsync_batch.jobs import Place
+from lipsync_batch.jobs import Place, StopReason
 
 SHOWN_PROBLEMS = 1_000
 
@@ -80,6 +83,31 @@ class BatchHeldError(BatchError):
     """Another run holds this batch."""
 
     exit_code = 4
+
+
+class DiskError(BatchError):
+    """The disk under a batch does not take what must be written, or give it back: full, broken, read-only, locked.
+
+    Nothing that was written before is lost, and running again may help. `stop_reason` is what a run ends with.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, hint: str, full: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.stop_reason = StopReason.DISK_FULL if full else StopReason.DISK_ERROR
+
+
+class DamagedError(DiskError):
+    """jobs.db is not a database any more. Running again does not help: it needs a copy."""
+
+    exit_code = 2
+
+
+class UnreachableError(LipsyncBatchError):
+    """The API does not answer, and without it the command can do nothing. Run it again later."""
+
+    exit_code = 3
 
 
 class ActionNeededError(LipsyncBatchError):

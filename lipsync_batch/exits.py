@@ -26,6 +26,7 @@ _OF_REASON = {
     StopReason.OUTAGE: AGAIN,
     StopReason.PATIENCE: AGAIN,
     StopReason.DISK_FULL: AGAIN,
+    StopReason.DISK_ERROR: AGAIN,
     StopReason.CRASHED: BUG,
 }
 

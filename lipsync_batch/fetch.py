@@ -6,7 +6,6 @@ machine as well. What came of it is a value of a closed union; exceptions are bu
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import random
 import time
@@ -19,7 +18,7 @@ from typing import Literal
 import httpx2
 import tenacity
 
-from lipsync_batch import media
+from lipsync_batch import files, media
 from lipsync_batch.jobs import FileInfo, MediaInfo
 from lipsync_batch.part import Part
 from lipsync_batch.transfer import LinkError, StopAskedError, Transfer, TransferError, http_url, refuse_page
@@ -95,11 +94,18 @@ class DiskFull:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DiskBroken:
+    """The disk takes nothing, or does not give it back. No other file will fare better."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stopped:
     """The caller asked to stop. What has come so far is kept."""
 
 
-Outcome = Fetched | LinkDead | Broken | BadFile | DiskFull | Stopped
+Outcome = Fetched | LinkDead | Broken | BadFile | DiskFull | DiskBroken | Stopped
 
 
 def fetch(
@@ -263,6 +269,8 @@ def _source(url: httpx2.URL) -> str:
     return hashlib.sha256(str(url.copy_with(query=None, fragment=None)).encode()).hexdigest()
 
 
-def _disk_trouble(error: OSError) -> DiskFull | Broken:
+def _disk_trouble(error: OSError) -> DiskFull | DiskBroken | Broken:
     reason = f"cannot write the file: {error.strerror or type(error).__name__}"
-    return DiskFull(reason=reason) if error.errno in {errno.ENOSPC, errno.EDQUOT} else Broken(reason=reason)
+    if error.errno in files.FULL:
+        return DiskFull(reason=reason)
+    return DiskBroken(reason=reason) if error.errno in files.BROKEN else Broken(reason=reason)

@@ -7,17 +7,31 @@ be on another disk. Nothing is ever renamed onto an occupied path: what stands t
 from __future__ import annotations
 
 import errno
+import filecmp
 import hashlib
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from lipsync_batch.errors import DiskError
 
 STATE = "_batch"
 SUPERSEDED = f"{STATE}/superseded"
 LOWEST_FREE = 512 * 1024 * 1024
 """Bytes that must stay free, so that answers to paid calls can always be recorded."""
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+BROKEN = frozenset({errno.EIO, errno.EROFS, errno.ENXIO, errno.ENODEV, errno.ESTALE})
+"""What a disk says whatever file is written to it."""
+_NO_FOLDER_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF})
+"""Some network file systems have no fsync for folders; a rename is then as durable as they make it."""
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+REMEDY_FULL = "Free some space on that disk, then run the same command again: nothing that was paid for is lost."
+REMEDY_READ_ONLY = "Make it writable, then run the same command again: nothing that was paid for is lost."
+REMEDY_OTHER = "Look after that disk, then run the same command again: nothing that was paid for is lost."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +65,26 @@ class Folder:
         return final.with_name(f"{final.name}.{tag}.part")
 
     def free_bytes(self) -> int:
-        """On the fuller of the two disks."""
-        return min(shutil.disk_usage(path).free for path in (self.root, self.state))
+        """On the fuller of the two disks. DiskError where one of them cannot be asked."""
+        with disk_faults(self.root):
+            return min(shutil.disk_usage(path).free for path in (self.root, self.state))
+
+
+@contextmanager
+def disk_faults(path: Path) -> Iterator[None]:
+    """Let OSError come out as DiskError. `path` is what the block works on, where the error names nothing nearer."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def disk_error(error: OSError, path: Path) -> DiskError:
+    """What the system says of a file, with the remedy."""
+    message = f"{error.filename or path}: cannot be written or read ({error.strerror or type(error).__name__})"
+    if error.errno in FULL:
+        return DiskError(message, hint=REMEDY_FULL, full=True)
+    return DiskError(message, hint=REMEDY_READ_ONLY if error.errno in READ_ONLY else REMEDY_OTHER)
 
 
 def occupied(path: Path) -> bool:
@@ -87,23 +119,36 @@ def duplicate(source: Path, target: Path) -> None:
     fsync_folder(target.parent)
 
 
+def same(one: Path, other: Path) -> bool:
+    """Whether two names stand for one file, or for two with the same bytes. False where one cannot be read."""
+    try:
+        return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
+    except OSError:
+        return False
+
+
 def copy(source: Path, target: Path) -> None:
     """A durable copy that is never seen half."""
     beside = target.with_name(f"{target.name}.copy.part")
-    with source.open("rb") as reading, beside.open("wb") as writing:
-        shutil.copyfileobj(reading, writing, 1024 * 1024)
-        writing.flush()
-        os.fsync(writing.fileno())
-    beside.rename(target)
+    try:
+        with source.open("rb") as reading, beside.open("wb") as writing:
+            shutil.copyfileobj(reading, writing, 1024 * 1024)
+            writing.flush()
+            os.fsync(writing.fileno())
+        beside.rename(target)
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def fsync_folder(folder: Path) -> None:
     """Make names durable: a rename is only on disk when its folder is."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        # Some network file systems have no fsync for folders; the rename is then as durable as they make it.
-        with suppress(OSError):
-            os.fsync(descriptor)
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_FSYNC:
+            raise
     finally:
         os.close(descriptor)
 

@@ -39,18 +39,27 @@ def content_range(headers: Mapping[str, str]) -> ContentRange | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from now. The header holds seconds or a date (RFC 9110, section 10.2.3)."""
+    """Seconds from now. The header holds seconds or a date (RFC 9110, section 10.2.3).
+
+    A date is reckoned from the answer's own `Date`, where it has one: the server's clock may be hours off ours.
+    """
     text = headers.get("Retry-After", "").strip()
     seconds = _number(text)
     if seconds is not None:
         return float(seconds)
+    until = _instant(text)
+    if until is None:
+        return None
+    return max(0.0, (until - (_instant(headers.get("Date", "")) or datetime.now(UTC))).total_seconds())
+
+
+def _instant(text: str) -> datetime | None:
     try:
         instant = parsedate_to_datetime(text)
     except ValueError:
         return None
-    if instant.tzinfo is None:  # "-0000": UTC, says RFC 5322
-        instant = instant.replace(tzinfo=UTC)
-    return max(0.0, (instant - datetime.now(UTC)).total_seconds())
+    # "-0000" is UTC, says RFC 5322
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
 
 
 def _number(text: str) -> int | None:

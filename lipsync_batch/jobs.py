@@ -199,6 +199,7 @@ class StopReason(StrEnum):
     PATIENCE = "patience"  #: only overdue or unreachable work was left, and nothing moved for --patience
     OUTAGE = "outage"  #: the API could not be reached for --patience
     DISK_FULL = "disk_full"
+    DISK_ERROR = "disk_error"  #: the disk, or jobs.db on it, cannot be written or read
     CREDENTIALS = "credentials"  #: the key was refused
     CREDITS = "credits"  #: the account is out of credits
     BUDGET = "budget"  #: --budget would be exceeded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -9,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lipsync_batch import files
 from lipsync_batch.errors import BatchError, UsageError
 from lipsync_batch.files import STATE, Folder
 
@@ -63,7 +65,7 @@ def find(target: Path, *, out: Path | None = None, state: Path | None = None, sa
 
 
 def prepare(location: Location) -> None:
-    """Make the folders of a batch, and say in the batch folder where its state is."""
+    """Make the folders of a batch, and say in the batch folder where its state is. DiskError where no disk has room."""
     folder = location.folder
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,8 @@ def prepare(location: Location) -> None:
             inside.mkdir(exist_ok=True)
             (inside / POINTER).write_text(f"{folder.state}\n", encoding="utf-8")
     except OSError as error:
+        if error.errno in {*files.FULL, errno.EIO}:
+            raise files.disk_error(error, folder.root) from error
         raise BatchError(
             f"{folder.root}: the batch folder cannot be made ({error.strerror})", hint="Choose another with --out."
         ) from error
@@ -108,7 +112,8 @@ def forget(location: Location) -> None:
     """Remove what `prepare` made for a batch that came to nothing. Folders that hold anything else stay."""
     state = location.folder.state
     for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "run.log", "lock"):
-        (state / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            (state / name).unlink()
     shutil.rmtree(state / "sandbox", ignore_errors=True)
     for folder in (state, location.folder.root / STATE, location.folder.root, location.folder.root.parent):
         with suppress(OSError):

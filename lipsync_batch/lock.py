@@ -5,16 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lipsync_batch.errors import BatchHeldError
+from lipsync_batch.files import disk_faults
 
 
 @contextmanager
 def held(state: Path) -> Iterator[None]:
-    """Hold a batch's state folder; BatchHeldError (exit 4) while another process does."""
-    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    """Hold a batch's state folder; BatchHeldError (exit 4) while another process does, DiskError if it cannot be."""
+    with disk_faults(state / "lock"):
+        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -24,8 +26,9 @@ def held(state: Path) -> Iterator[None]:
                 f"another run holds this batch (process {holder}): {state.parent}",
                 hint="Wait until it has ended, or end it with Ctrl-C; `lipsync-batch status` shows how far it is.",
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode("ascii"))
+        with suppress(OSError):  # who holds it is for people only: the lock itself is the kernel's
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode("ascii"))
         yield
     finally:
         os.close(descriptor)

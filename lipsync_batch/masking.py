@@ -6,9 +6,11 @@ everything from outside goes through `mask` before it reaches a log, jobs.db, a 
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Collection
-from urllib.parse import quote
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+from html.entities import codepoint2name
 
 LIMIT = 4096
 """Bytes of UTF-8 that are kept of a raw error."""
@@ -18,6 +20,11 @@ MOST = 64 * 1024
 
 HIDDEN = "***"
 CUT = " …"
+
+SHORTEST_CODE = 8
+"""Characters from which on an encoded secret is looked for: fewer would be found in innocent words."""
+LONGEST_ESCAPE = 24
+"""Characters that one character of a secret may become, as in `\\u003c` or `&quot;`, backslashes before it included."""
 
 # Patterns see JSON as often as plain text: a slash may be written `\/`, and a value ends at a quote or white space.
 # Every repetition is bounded or cannot start again inside itself, so that a hostile body costs linear time.
@@ -47,16 +54,14 @@ class Secrets(frozenset[str]):
 def mask(text: str, *, secrets: Collection[str] = (), limit: int = LIMIT) -> str:
     """The text without its secrets, cut to `limit` bytes of UTF-8.
 
-    Hidden are `secrets` themselves, the query, fragment and user info of links, the content of data URIs, long runs
-    of Base64, bearer tokens and the values of parameters whose name says that they are secret.
+    Hidden are `secrets` in every form in which a server may quote them; the query, fragment and user info of links, the
+    content of data URIs, long runs of Base64, bearer tokens and the values of parameters whose name says that they are
+    secret.
 
     >>> mask("GET https://me:pw@cdn.example/a%2Fb.mp4?sig=1 failed")
     'GET https://***@cdn.example/a%2Fb.mp4?*** failed'
     """
-    for secret in sorted(secrets, key=len, reverse=True):
-        for form in {secret, quote(secret, safe="")} - {""}:
-            text = text.replace(form, HIDDEN)
-    text = _UNPRINTABLE.sub(" ", text[:MOST])
+    text = _UNPRINTABLE.sub(" ", _hide_known(text, secrets))
     text = _DATA_URI.sub(rf"\1{HIDDEN}", text)
     text = _BASE64_RUN.sub(HIDDEN, text)
     text = _USER_INFO.sub(rf"\1{HIDDEN}@", text)
@@ -75,6 +80,55 @@ def mask_link(link: str) -> str:
     """
     end = min((link.index(mark) for mark in "?#" if mark in link), default=len(link))
     return mask(link[:end]) + (f"{link[end]}{HIDDEN}" if end < len(link) else "")
+
+
+def holds(text: str, secrets: Collection[str]) -> bool:
+    """Whether one of the secrets stands in a text, in whatever form."""
+    return any(_pattern(secret).search(text) for secret in secrets if secret)
+
+
+def _hide_known(text: str, secrets: Collection[str]) -> str:
+    """The first characters of a text, without the secrets."""
+    known = sorted(filter(None, secrets), key=len, reverse=True)  # one may hold another
+    longest = LONGEST_ESCAPE * max(map(len, known), default=0)
+    looked_at = text[: MOST + longest]
+    whole = len(looked_at) == len(text)
+    for secret in known:
+        looked_at = _pattern(secret).sub(HIDDEN, looked_at)
+    # A secret that the end cut in two was not found: what may be left of it goes.
+    return (looked_at if whole or not longest else looked_at[:-longest])[:MOST]
+
+
+@lru_cache(maxsize=16)
+def _pattern(secret: str) -> re.Pattern[str]:
+    """Finds a secret as it is and as it is quoted: escaped for JSON, Python, URLs or HTML, in Base64, in hex."""
+    data = secret.encode()
+    codes = {code for code in (data.hex(), *_in_base64(data)) if len(code) >= SHORTEST_CODE}
+    forms = ["".join(map(_as_written, secret)), *map(re.escape, codes)]
+    return re.compile("|".join(forms), re.IGNORECASE)  # hex digits come in either case
+
+
+def _as_written(character: str) -> str:
+    """Finds a character however it is escaped; a text that was quoted more than once has escapes of escapes."""
+    if character.isalnum():
+        return character
+    number = ord(character)
+    entity = "|".join(filter(None, (codepoint2name.get(number), f"#{number}", f"#x{number:x}")))
+    ways = (
+        re.escape(character),
+        rf"[ux]0{{0,6}}{number:x}",
+        rf"%(?:25){{0,3}}{number:02x}",
+        rf"&(?:amp;){{0,3}}(?:{entity});",
+    )
+    return rf"\\{{0,8}}(?:{'|'.join(ways)})"
+
+
+def _in_base64(secret: bytes) -> Iterator[str]:
+    """What Base64 makes of a secret wherever in a longer text it begins: the characters that depend on it alone."""
+    for before in range(3):
+        first, end = -(-before * 8 // 6), (before + len(secret)) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(bytes(before) + secret).decode()[first:end]
 
 
 def _hide_query(link: re.Match[str]) -> str:

@@ -74,6 +74,7 @@ class Planner:
         self._warnings: dict[str, None] = {}
         self._warning_count = 0
         self._jobs = 0
+        self._redone = store.reads.redone()
         self._look = lru_cache(maxsize=REMEMBERED_FILES)(self._look_at)
         self.staging = store.staging()
 
@@ -142,7 +143,7 @@ class Planner:
             want, video=video, audio=audio, inline=self._inline, capabilities=self._capabilities
         ):
             self._warn(job, warning)
-        self.staging.add(job, _pair(want, video, audio), self._facts(want, video, audio))
+        self.staging.add(job, self._pair(want, video, audio), self._facts(want, video, audio))
         self._jobs += 1
         if self._told is not None:
             self._told(self._jobs)
@@ -177,7 +178,14 @@ class Planner:
             return False
         if isinstance(want.speech, Audio) and isinstance(want.speech.source, LocalFile) and audio is None:
             return False
-        return self.staging.paid_for(_pair(want, video, audio).fingerprint)
+        return self.staging.paid_for(self._pair(want, video, audio).fingerprint)
+
+    def _pair(self, want: Want, video: FileFacts | None, audio: FileFacts | None) -> Pair:
+        """What a job wants: in another take, where a person had the one that the manifest names made once more."""
+        pair = _pair(want, video, audio)
+        while (take := self._redone.get(pair.fingerprint)) is not None:
+            pair = _pair(replace(want, take=take), video, audio)
+        return pair
 
     def _facts(self, want: Want, video: FileFacts | None, audio: FileFacts | None) -> Facts:
         seconds = audio.media.duration if audio and audio.media else None

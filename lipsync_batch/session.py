@@ -11,23 +11,26 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lipsync_batch import account, exits, location, lock
+from lipsync_batch import account, exits, location, lock, remedies
 from lipsync_batch.account import Account
 from lipsync_batch.clock import Clock
 from lipsync_batch.deadline import deadline
-from lipsync_batch.errors import ActionNeededError, LipsyncBatchError, ManifestError, UsageError
-from lipsync_batch.events import Events, Listener, RunEnded
+from lipsync_batch.errors import ActionNeededError, DiskError, LipsyncBatchError, ManifestError, UsageError
+from lipsync_batch.events import Events, Listener, Noticed, RunEnded, Stopping
+from lipsync_batch.files import disk_faults
 from lipsync_batch.jobs import BatchRecord, State, StopReason
 from lipsync_batch.location import Location
 from lipsync_batch.manifest import Manifest
+from lipsync_batch.masking import MOST, mask
 from lipsync_batch.plan import Plan, Planner
 from lipsync_batch.report import Paths, summary, write_reports
 from lipsync_batch.runlog import RunLog
 from lipsync_batch.runner.context import Options
 from lipsync_batch.runner.download import ThreadFetcher
 from lipsync_batch.runner.work import Work
-from lipsync_batch.settings import Settings
+from lipsync_batch.settings import Settings, secrets_of
 from lipsync_batch.store import Store
+from lipsync_batch.store.reads import Reads
 
 ASK_FROM = 50
 """New paid pairs from which on a run without a budget asks first, where there is someone to ask."""
@@ -72,15 +75,6 @@ class Outcome:
     """Of all jobs."""
     summary: str
     reports: Paths
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Again:
-    """What `retry` did: how many pairs are polled or submitted again, and the names of those left as they are."""
-
-    polled: int
-    resubmitted: int
-    left: Sequence[str]
 
 
 class Session:
@@ -236,10 +230,13 @@ class Session:
         number = store.begin_run()
         try:
             if self._orders.retry_failed:
-                asyncio.run(retry_failed(store, log))
+                asyncio.run(remedies.retry(store, log))
             reason = asyncio.run(self._lanes(store, payee, log, number, resumed=resumed))
+        except DiskError as error:
+            reason = error.stop_reason
+            self._events.emit(Stopping(reason=reason, message=f"{error}. {error.hint}"))
         except BaseException:
-            log.bug(traceback.format_exc())
+            log.bug(mask(traceback.format_exc(), secrets=secrets_of(self._environ), limit=MOST))
             with suppress(Exception):
                 self._end(store, number, StopReason.CRASHED)
             raise
@@ -265,6 +262,7 @@ class Session:
                     budget=settings.budget,
                     verify=self._orders.verify,
                     requests_before=self._requests,
+                    journalled=log.accepted,
                     aborted=(lambda reason: self._abort(store, number, reason)) if in_main_thread else None,
                 )
                 return await work.run(ledger, resumed=resumed)
@@ -288,38 +286,32 @@ class Session:
         return self._manifest.path.parent if isinstance(self._manifest, Manifest) else self._place.folder.root
 
     def _end(self, store: Store, number: int, reason: StopReason) -> Outcome:
-        """Write down how the run ended, then the report."""
+        """Write down how the run ended, then the report. One that went well but for that is to be run again."""
         reads, root = store.reads, self._place.folder.root
-        code = exits.exit_code(
-            reason, reads.counts(selected=True), manifest_errors=self._fault is not None, skipped=self._skipped
-        )
-        store.end_run(number, reason, code)
-        counts = reads.counts()
+        try:
+            store.end_run(number, reason, self._exit_code(reads, reason))
+            with disk_faults(root):
+                write_reports(reads, root, stop_reason=reason, written_at=self._clock.utc())
+        except DiskError as error:
+            message = f"the end of the run, or its report, could not be written down: {error}. {error.hint}"
+            self._events.emit(Noticed(message=message))
+            if reason is StopReason.FINISHED:
+                reason = error.stop_reason
+        code, counts = self._exit_code(reads, reason), reads.counts()
         self._events.emit(RunEnded(stop_reason=reason, exit_code=code, jobs=counts))
-        reports = write_reports(reads, root, stop_reason=reason, written_at=self._clock.utc())
         return Outcome(
             stop_reason=reason,
             exit_code=code,
             counts=counts,
             summary=summary(reads, root, stop_reason=reason),
-            reports=reports,
+            reports=Paths.inside(root),
         )
+
+    def _exit_code(self, reads: Reads, reason: StopReason) -> int:
+        selected = reads.counts(selected=True)
+        return exits.exit_code(reason, selected, manifest_errors=self._fault is not None, skipped=self._skipped)
 
     def _abort(self, store: Store, number: int, reason: StopReason) -> None:
         """The second signal: a true report, and out. What is on the wire is `unclear` at the next start."""
         outcome = self._end(store, number, reason)
         os._exit(outcome.exit_code)
-
-
-async def retry_failed(store: Store, log: RunLog, keys: Sequence[str] = ()) -> Again:
-    """Move failed pairs back to where they can go on from."""
-    failed = store.reads.retryable(keys)
-    with store.writing(log.durable) as ledger:
-        for fingerprint, _, new in failed:
-            if new is not None:
-                await ledger.retry(fingerprint)
-    return Again(
-        polled=sum(new is State.SUBMITTED for _, _, new in failed),
-        resubmitted=sum(new is State.PENDING for _, _, new in failed),
-        left=[name for _, name, new in failed if new is None],
-    )

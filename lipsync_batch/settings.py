@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from lipsync_batch.errors import ActionNeededError, UsageError
+from lipsync_batch.masking import Secrets
 
 ENVIRONMENT_PREFIX = "LIPSYNC_BATCH_"
 DEFAULT_BASE_URL = "https://api.aimlapi.com"
@@ -392,6 +393,14 @@ def base_url(environ: Mapping[str, str]) -> str:
             f"AIMLAPI_BASE_URL {error}", hint=f"Write it like {DEFAULT_BASE_URL}, or unset it for exactly that."
         ) from error
     return _origin(url)
+
+
+def secrets_of(environ: Mapping[str, str]) -> Secrets:
+    """What nothing may show that is written in this environment, a traceback included: the key. Raises nothing."""
+    try:
+        return Secrets({_key(environ)})
+    except ActionNeededError:
+        return Secrets()
 
 
 def _key(environ: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -140,7 +140,7 @@ class PlainView:
 
     def _say(self, line: str) -> None:
         self._said_at = time.monotonic()
-        print(f"{time.strftime('%H:%M:%S')} {line}", file=self._stream, flush=True)
+        _print(f"{time.strftime('%H:%M:%S')} {line}", self._stream)
 
 
 class JsonView:
@@ -151,8 +151,13 @@ class JsonView:
         self._clock = clock
 
     def listen(self, event: Event) -> None:
-        line = json.dumps({"at": iso(self._clock.utc()), **event.as_dict()}, ensure_ascii=False)
-        print(line, file=self._stream, flush=True)
+        _print(json.dumps({"at": iso(self._clock.utc()), **event.as_dict()}, ensure_ascii=False), self._stream)
+
+
+def _print(line: str, stream: TextIO) -> None:
+    """A line for whoever reads; when they have gone, or the disk of their log is full, the run goes on without them."""
+    with suppress(OSError):
+        print(line, file=stream, flush=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +211,7 @@ def view(
     """The view that fits where the output goes."""
 
     def say(line: str) -> None:
-        print(line, file=stderr, flush=True)
+        _print(line, stderr)
 
     if events:
         yield View([JsonView(stdout, clock).listen, PlainView(stderr, quiet=True, verbose=False).listen], say)

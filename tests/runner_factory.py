@@ -30,6 +30,7 @@ from lipsync_batch.jobs import (
 )
 from lipsync_batch.providers.base import (
     Accepted,
+    Charge,
     ChargePage,
     Check,
     Denied,
@@ -102,6 +103,10 @@ class FakeProvider:
     arrivals: list[float] = field(default_factory=list)
     polls: Counter[str] = field(default_factory=Counter)
     ended: set[str] = field(default_factory=set)
+    taken: list[Charge] = field(default_factory=list)
+    """What the account says was charged."""
+    charges_told: Throttled | Denied | Unavailable | None = None
+    asked_for_charges: list[datetime] = field(default_factory=list)
     most_alive: int = 0
     probes: int = 0
 
@@ -153,8 +158,18 @@ class FakeProvider:
         end = offset + 100
         return LogPage(rows=tuple(rows[offset:end]), next_offset=end if len(rows) > end else None)
 
-    async def charges(self, *, since: datetime, cursor: str | None = None) -> ChargePage:
-        return ChargePage(charges=(), next_cursor=None)
+    async def charges(
+        self, *, since: datetime, cursor: str | None = None
+    ) -> ChargePage | Throttled | Denied | Unavailable:
+        """Pages of two, so that every test of more goes by way of a cursor."""
+        self.asked_for_charges.append(since)
+        if self.charges_told is not None:
+            return self.charges_told
+        start = int(cursor or 0)
+        end = start + 2
+        return ChargePage(
+            charges=tuple(self.taken[start:end]), next_cursor=str(end) if len(self.taken) > end else None
+        )
 
     async def balance(self) -> int | None:
         return self.left

@@ -279,6 +279,40 @@ def test_unknown_id_is_lost_only_repeatedly_and_while_others_are_known(night: Ni
     assert night.counts() == {State.DONE: 4, State.FAILED: 1}
 
 
+def test_outage_that_answers_404_loses_nothing(night: Night) -> None:
+    """Ids that were known a minute ago, and now none is: that is the service, and not the generation."""
+    night.provider.seconds = 300.0
+    night.provider.checking = lambda id_: NotFound() if 60 < night.clock.now() < 1_200 else None
+    night.holds(jobs(5))
+
+    night.run()
+
+    assert night.counts() == {State.DONE: 5}
+
+
+def test_forgotten_generation_of_a_finished_batch_is_lost(night: Night) -> None:
+    """No other id is in flight to compare with: one that was finished before is asked after."""
+    night.holds(jobs(3))
+    night.run()
+    night.holds(jobs(4))
+    night.provider.checking = lambda id_: NotFound() if id_.startswith("-3:") else None
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.record("job-00003").error_code == "lost"
+    assert night.record("job-00003").generation_id is not None
+
+
+def test_forgotten_generation_of_a_batch_of_one_is_lost_after_more_answers(night: Night) -> None:
+    """Else every run of it would wait for an hour, and `retry --pay-again` would never be possible."""
+    night.provider.checking = lambda _: NotFound()
+    night.holds(jobs(1))
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.record("job-00000").error_code == "lost"
+
+
 def test_poll_blips_restart_nothing(night: Night) -> None:
     """5xx and network faults on polls are asked again, never submitted again."""
     blips = deque([Unavailable(message="502")] * 20)

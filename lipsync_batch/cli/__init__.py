@@ -18,7 +18,7 @@ from lipsync_batch import exits
 from lipsync_batch.errors import LipsyncBatchError
 from lipsync_batch.version import VERSION
 
-COMMANDS = ("run", "plan", "status", "retry", "report", "sandbox", "schema")
+COMMANDS = ("run", "plan", "status", "retry", "redo", "resolve", "report", "sandbox", "schema")
 
 
 class Group(click.Group):
@@ -74,10 +74,18 @@ def _main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.LOOK
     except Exception:  # noqa: BLE001 - the last line of defence: a bug is shown whole, with its own exit code
-        click.echo(traceback.format_exc(), err=True)
+        click.echo(_without_secrets(traceback.format_exc()), err=True)
         click.echo("Error: this is a bug in lipsync-batch. Nothing paid for is lost: run the command again.", err=True)
         return exits.BUG
     return code if isinstance(code, int) else exits.DONE
+
+
+def _without_secrets(trace: str) -> str:
+    """A traceback as it may be shown: its last line may quote a request."""
+    from lipsync_batch.masking import MOST, mask
+    from lipsync_batch.settings import secrets_of
+
+    return mask(trace, secrets=secrets_of(os.environ), limit=MOST)
 
 
 def show(error: LipsyncBatchError) -> None:

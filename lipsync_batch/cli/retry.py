@@ -13,20 +13,26 @@ from lipsync_batch.cli.options import batch_argument, place_options
 @batch_argument
 @click.argument("keys", nargs=-1)
 @place_options
-def retry(batch: Path, keys: tuple[str, ...], *, out: Path | None, state: Path | None) -> None:
+@click.option("--pay-again", is_flag=True, help="Submit the given KEYS anew, although they may have been paid for.")
+def retry(batch: Path, keys: tuple[str, ...], *, out: Path | None, state: Path | None, pay_again: bool) -> None:
     """Take failed jobs of BATCH up again: all, or those with the given KEYS. `run` then goes on with them.
 
     A job whose generation may still be there is polled again, for nothing. One that was never accepted, or that the
     provider gave up without charging it, is submitted anew.
     """
     from lipsync_batch.batch import Batch
+    from lipsync_batch.report.advice import command
 
     found = Batch.find_existing(batch, out=out, state=state)
-    again = found.retry(keys)
+    again = found.retry(keys, pay_again=pay_again)
     click.echo(f"{again.polled:,} to be polled again, {again.resubmitted:,} to be submitted again.")
+    folder = found.location.folder.root
+    if again.paid_again:
+        click.echo(f"{again.paid_again:,} to be submitted anew, and paid for again.")
     if again.left:
         click.echo(f"{len(again.left):,} left as they are, since money may have been spent on them:")
         for name in again.left[:20]:
             click.echo(f"  {name}")
-    if again.polled or again.resubmitted:
-        click.echo(f"Next: lipsync-batch run {found.location.folder.root}")
+        click.echo(f"To pay for one again: {command('retry', folder, 'KEY', '--pay-again')}")
+    if again.polled or again.resubmitted or again.paid_again:
+        click.echo(f"Next: {command('run', folder)}")

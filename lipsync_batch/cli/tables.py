@@ -119,6 +119,7 @@ def history_lines(history: History) -> Iterator[str]:
         ("output", job.output),
         ("labels", ", ".join(f"{name}={value}" for name, value in job.labels.items())),
         ("pair", job.fingerprint),
+        ("redone", history.redone_for),
         ("error", job.error_message and f"{job.error_code}: {job.error_message}"),
         ("suspect", job.suspect),
         ("file", job.sha256 and f"{job.bytes:,} bytes, {job.duration_seconds} s, sha256 {job.sha256}"),
@@ -137,6 +138,8 @@ def history_lines(history: History) -> Iterator[str]:
             yield plain(f"    id        {generation.generation_id}")
         if generation.quote is not None:
             yield f"    quoted    {_usd(generation.quote)}"
+        if generation.settled is not None:
+            yield f"    settled   {_usd(generation.settled)}"
     yield from (f"  stands at {path}" for path in history.outputs)
 
 
@@ -146,6 +149,7 @@ def history_document(history: History) -> dict[str, Any]:
         "job": _plain_values(asdict(history.job)),
         "generations": [_plain_values(asdict(generation)) for generation in history.generations],
         "outputs": [str(path) for path in history.outputs],
+        "redone_for": history.redone_for,
     }
 
 

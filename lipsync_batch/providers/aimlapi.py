@@ -88,7 +88,9 @@ class AimlApi:
             answer = await self._post(body, client_request_id, cut or asyncio.Event())
         except InputChangedError as error:
             return NotSent(reason=Unsent.INPUT_CHANGED, message=str(error))
-        return read_submission(answer, body_whole=body.whole) if isinstance(answer, Answer) else answer
+        if not isinstance(answer, Answer):
+            return answer
+        return read_submission(answer, body_whole=body.whole, request_id=client_request_id)
 
     async def check(self, generation_id: str) -> Check:
         """Ask once how a generation stands. See `Provider.check`."""
@@ -152,7 +154,8 @@ class AimlApi:
             if isinstance(error, BEFORE_SENDING) or not body.started:
                 return NotSent(reason=Unsent.UNREACHABLE, message=f"{self.origin} cannot be reached: {words}")
             if not body.whole:
-                return NotSent(reason=Unsent.BODY_CUT, message=f"the connection broke in the middle: {words}")
+                reason = Unsent.BODY_CUT if body.large else Unsent.UNREACHABLE
+                return NotSent(reason=reason, message=f"the connection broke in the middle: {words}")
             code = "no_answer" if isinstance(error, TIMED_OUT) else "connection_lost"
             return Unclear(code=code, message=f"the request was sent, and no answer came: {words}")
 

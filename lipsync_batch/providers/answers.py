@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from lipsync_batch import headers
-from lipsync_batch.masking import Secrets, mask
+from lipsync_batch.masking import Secrets, holds, mask
 from lipsync_batch.providers.base import (
     Accepted,
     Check,
@@ -109,12 +110,19 @@ class Answer:
         return None if seconds is None else min(seconds, LONGEST_PAUSE)
 
 
-def read_submission(answer: Answer, *, body_whole: bool) -> Submission:
+def read_submission(answer: Answer, *, body_whole: bool, request_id: str = "") -> Submission:
     """What an answer to a submit means; the table is in `Submission`. `body_whole`: the last chunk was handed over.
 
-    An API that had not got the whole request cannot have started anything, unless it says so with an id.
+    An API that had not got the whole request cannot have started anything, unless it says so with an id. An answer
+    that echoes another request id than ours says nothing about this submit: taken for its own, it would make one pair
+    wait for the video of another.
     """
     document = answer.document()
+    if _is_to_another(answer, request_id):
+        message = "the answer that came was to another submit"
+        if not body_whole:
+            return NotSent(reason=Unsent.BODY_CUT, message=message)
+        return Unclear(code="mixed_up", message=message, raw=answer.raw)
     generation_id = _accepted_id(answer, document)
     if generation_id is not None:
         return Accepted(generation_id=generation_id, quote=_quote(answer, document))
@@ -135,6 +143,12 @@ def read_submission(answer: Answer, *, body_whole: bool) -> Submission:
         cause = answer.broken or "it names no generation id"
         return Unclear(code="unreadable", message=f"HTTP {answer.status}, but {cause}", raw=answer.raw)
     return Unclear(code=f"http_{answer.status}", message=answer.said(), raw=answer.raw)
+
+
+def _is_to_another(answer: Answer, request_id: str) -> bool:
+    """Whether another submit of ours is echoed. What is not of our making says nothing: gateways write there too."""
+    echoed = answer.headers.get("x-client-request-id", "").strip()
+    return echoed != request_id and echoed.partition(".")[0] == request_id.partition(".")[0]
 
 
 def _accepted_id(answer: Answer, document: object) -> str | None:
@@ -207,7 +221,9 @@ def _read_generation(answer: Answer, document: object, asked: str) -> Check:
         return read_failure(answer)
     if word(status) in DONE:
         video = find_video(document.get("video"))
-        return Finished(link=video.link, usage=read_usage(document), file_size=video.file_size)
+        # The key goes to no other host, and is written down nowhere: a link that holds it is none.
+        usable = video.link is not None and not holds(video.link, answer.secrets)
+        return Finished(link=video.link if usable else None, usage=read_usage(document), file_size=video.file_size)
     if word(status) in FAILED:
         return _errored(answer, document)
     return Running(status=answer.shown(str(status))[:64] if status is not None else "")
@@ -232,7 +248,10 @@ class Words(NamedTuple):
 
 
 def find_words(error: object, depth: int = _DEPTH) -> Words:
-    """The words of an error in any of its shapes: `{name, message}`, `{detail: [{type, msg}]}`, a text, or none."""
+    """The words of an error in any of its shapes: `{name, message}`, `{detail: [{type, msg}]}`, a text, or none.
+
+    Inside a message, what stands under names that nobody documented counts as well.
+    """
     if isinstance(error, str):
         return Words(None, error.strip())
     if depth == 0:
@@ -244,10 +263,18 @@ def find_words(error: object, depth: int = _DEPTH) -> Words:
     if isinstance(error, dict):
         inner = [find_words(error.get(key), depth - 1) for key in ("message", "msg", "detail", "error", "errors")]
         said = next((words for words in inner if words.message), Words(None, ""))
+        if not said.message and depth < _DEPTH:
+            said = Words(said.code, _by_field(error, depth - 1))
         names = (error.get(key) for key in ("name", "code", "type"))
         own = next((name for name in names if isinstance(name, str) and _CODE.fullmatch(name)), None)
         return Words(own or said.code, said.message)
     return Words(None, "")
+
+
+def _by_field(errors: Mapping[str, object], depth: int) -> str:
+    """What validators say: `{fieldErrors: {video_url: ["Invalid url"]}}`."""
+    said = ((name, find_words(value, depth).message) for name, value in islice(errors.items(), _ITEMS))
+    return "; ".join(f"{name}: {message}" for name, message in said if message)
 
 
 def says_passing(words: Words) -> bool:

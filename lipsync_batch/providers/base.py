@@ -28,8 +28,8 @@ class Refusal(StrEnum):
 class Unsent(StrEnum):
     """Why a submit never reached the provider whole."""
 
-    UNREACHABLE = "unreachable"  #: name not found, refused, connect or pool timeout
-    BODY_CUT = "body_cut"  #: the connection broke before the last byte was handed over
+    UNREACHABLE = "unreachable"  #: name not found, refused, connect or pool timeout, reset before a small body was out
+    BODY_CUT = "body_cut"  #: the connection broke before the last byte of a large body was handed over
     INPUT_CHANGED = "input_changed"  #: a local file is not what was hashed; the last chunk was withheld
     INTERRUPTED = "interrupted"  #: the run was stopped while the body was on its way
 

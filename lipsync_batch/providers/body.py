@@ -128,6 +128,11 @@ class RequestBody:
         self.whole = False
         """The last chunk was handed over: from here on the provider may have understood the request."""
 
+    @property
+    def large(self) -> bool:
+        """Whether its size may be why a connection breaks; one chunk is let through everywhere."""
+        return self.length > CHUNK
+
     @classmethod
     async def of(cls, pair: Pair, link_of: Callable[[LocalFile], str | None]) -> RequestBody:
         """The body for a pair; InputChangedError. `link_of` says under which link the provider can fetch a file."""

@@ -23,9 +23,8 @@ from lipsync_batch.providers.body import RequestBody
 from lipsync_batch.version import VERSION
 
 CONNECTIONS = 64
-POST_IDLE = 1.0
-"""Seconds that a connection may have been idle and still take a POST: servers close older ones under it."""
 GET_IDLE = 15.0
+"""Seconds that a connection may be idle and still take another GET."""
 MOST_BYTES = 1024 * 1024
 """What is read of an answer's body. The largest documented one, a page of the log, is a tenth of it."""
 
@@ -87,8 +86,10 @@ class Wire:
         self._secrets = Secrets({key} if key else ())
         self._bearer = Bearer(key, self.origin) if key else None
         self._timeouts = timeouts
-        self._posts = self._client(timeouts.post(), idle=POST_IDLE, transport=transport)
-        self._gets = self._client(timeouts.get(), idle=GET_IDLE, transport=transport)
+        # Each POST has a connection of its own. On a used one the server may hang up under it, or an answer that was
+        # left over may be read as its own: a handshake costs nothing against a pair that is unclear, or mixed up.
+        self._posts = self._client(timeouts.post(), kept=0, transport=transport)
+        self._gets = self._client(timeouts.get(), kept=CONNECTIONS, transport=transport)
 
     async def aclose(self) -> None:
         await self._posts.aclose()
@@ -138,9 +139,9 @@ class Wire:
         return f"{text} ({name})" if text else name
 
     def _client(
-        self, timeout: httpx2.Timeout, *, idle: float, transport: httpx2.AsyncBaseTransport | None
+        self, timeout: httpx2.Timeout, *, kept: int, transport: httpx2.AsyncBaseTransport | None
     ) -> httpx2.AsyncClient:
-        """A client of its own for each idle time: that of a pool is set once."""
+        """A client with connections of its own, of which so many are kept when they are idle."""
         trust_env = not _is_loopback(self.origin)
         try:
             return httpx2.AsyncClient(
@@ -153,7 +154,7 @@ class Wire:
                 },
                 timeout=timeout,
                 limits=httpx2.Limits(
-                    max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=idle
+                    max_connections=CONNECTIONS, max_keepalive_connections=kept, keepalive_expiry=GET_IDLE
                 ),
                 follow_redirects=False,
                 trust_env=trust_env,

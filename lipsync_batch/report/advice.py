@@ -52,7 +52,8 @@ STOPS: Mapping[StopReason, str] = {
     StopReason.DEADLINE: "The run stopped in time for its deadline (--finish-by).",
     StopReason.PATIENCE: "The run ended because the generations that were left did not move any more.",
     StopReason.OUTAGE: "The run ended because the API could not be reached.",
-    StopReason.DISK_FULL: "The run stopped because the disk is nearly full.",
+    StopReason.DISK_FULL: "The run stopped because the disk is full, or nearly so.",
+    StopReason.DISK_ERROR: "The run stopped because the batch could not be written to disk, or read from it.",
     StopReason.CREDENTIALS: "The run stopped because the API refused the key.",
     StopReason.CREDITS: "The run stopped because the account is out of credits.",
     StopReason.BUDGET: "The run stopped because the budget is used up.",
@@ -69,6 +70,7 @@ _GO_ON: Mapping[StopReason, str] = {
     StopReason.PATIENCE: "Ask for them again later; nothing is submitted twice",
     StopReason.OUTAGE: "Go on when the API answers again",
     StopReason.DISK_FULL: "Free some space (512 MiB at the least), then go on",
+    StopReason.DISK_ERROR: "Mend what the message above names, then go on",
     StopReason.CREDENTIALS: "Set AIMLAPI_API_KEY to a valid key, then go on",
     StopReason.CREDITS: "Top up the account, then go on",
     StopReason.BUDGET: "Allow more, then go on",
@@ -77,7 +79,7 @@ _GO_ON: Mapping[StopReason, str] = {
     StopReason.CRASHED: "Go on where it stopped; the end of _batch/run.log may say what happened",
 }
 
-_AGAIN = "`retry` fetches it again, for nothing. A new one, for its price, is another `take` in the manifest."
+_AGAIN = "`retry` fetches it again, for nothing; `retry --pay-again` has a new one made, for its price."
 
 _CAUSES: Mapping[str, Cause] = {
     "too_large": Cause(
@@ -90,7 +92,8 @@ _CAUSES: Mapping[str, Cause] = {
     ),
     "lost": Cause(
         title="The provider no longer knows the generation",
-        remedy="It may have been charged. `retry` asks for the same generation once more.",
+        remedy="It may have been charged. `retry` asks for the same generation once more; `retry --pay-again` has "
+        "another one made.",
     ),
     "no_link": Cause(
         title="The provider says finished, and not where the video is",
@@ -101,12 +104,16 @@ _CAUSES: Mapping[str, Cause] = {
     "bad_file": Cause(title="What the provider made is no usable video", remedy=f"It was paid for. {_AGAIN}"),
     "output_gone": Cause(
         title="The video is gone from this disk and from the provider",
-        remedy="It was paid for. Look for a copy of it. A new one, for its price, is another `take` in the manifest.",
+        remedy="It was paid for. Look for a copy of it. `retry --pay-again` has a new one made, for its price.",
+    ),
+    "given_up": Cause(
+        title="Nobody knows whether these were accepted, and a person gave them up",
+        remedy="They may have been charged. `retry --pay-again` submits them anew.",
     ),
     "interrupted": Cause(
         title="The program ended while these were being submitted",
-        remedy="They may have been accepted and charged. Every `run` looks for them in the provider's log, and sends "
-        "none of them again.",
+        remedy="They may have been accepted and charged. `run` and `resolve` look for them in the provider's log, and "
+        "send none of them again; `resolve --help` says what a person may decide.",
     ),
 }
 """Causes of our own, by code. The provider's are told in its own words."""
@@ -119,8 +126,8 @@ def cause_of(problem: Problem) -> Cause:
     if problem.state is State.UNCLEAR:
         return Cause(
             title=problem.message or "The answer to the submit never came",
-            remedy="They may have been accepted and charged. Every `run` looks for them in the provider's log, and "
-            "sends none of them again.",
+            remedy="They may have been accepted and charged. `run` and `resolve` look for them in the provider's log, "
+            "and send none of them again; `resolve --help` says what a person may decide.",
         )
     return Cause(
         title=problem.message or "Stopped without a word",
@@ -138,20 +145,42 @@ def next_steps(stop_reason: StopReason, counts: Mapping[State, int], folder: Pat
     """What a person does next, the first thing first; empty when nothing is left to do, or a run is at it."""
     if stop_reason is StopReason.RUNNING:
         return []
-    return [*_run_again(stop_reason, counts, folder), *_retry(counts, folder)]
+    return [
+        *_run_again(stop_reason, counts, folder),
+        *_resolve(counts, folder),
+        *_retry(counts, folder),
+    ]
 
 
 def _run_again(stop_reason: StopReason, counts: Mapping[State, int], folder: Path) -> Iterator[Step]:
-    """One `run` goes on with what is unfinished and looks up what is unclear."""
+    """One `run` goes on with what is unfinished, and looks up what is unclear as well."""
     unfinished = sum(counts.get(state, 0) for state in UNFINISHED)
-    unclear = counts.get(State.UNCLEAR, 0)
     if unfinished:
         options = ("--budget USD",) if stop_reason is StopReason.BUDGET else ()
         text = f"{_GO_ON[stop_reason]} ({counted(unfinished, 'job')} left)"
         yield Step(text=text, command=command("run", folder, *options))
-    elif unclear:
-        text = f"Look the unclear ones up again ({unclear:,}); none of them is sent twice"
-        yield Step(text=text, command=command("run", folder))
+
+
+def _resolve(counts: Mapping[State, int], folder: Path) -> Iterator[Step]:
+    if unclear := counts.get(State.UNCLEAR, 0):
+        text = f"Look the unclear ones up again ({unclear:,}), and say what else can be done; sends none of them again"
+        yield Step(text=text, command=command("resolve", folder))
+
+
+def by_hand(folder: Path) -> list[Step]:
+    """What a person may decide about an unclear job that the provider's log does not name."""
+    return [
+        Step(text="look once more", command=command("resolve", folder)),
+        Step(
+            text="the provider's own pages show which generation it is",
+            command=command("resolve", folder, "KEY", "--adopt=ID"),
+        ),
+        Step(
+            text="they show none, and you take the risk: it may be paid for twice",
+            command=command("resolve", folder, "KEY", "--resubmit"),
+        ),
+        Step(text="failed, for good", command=command("resolve", folder, "KEY", "--give-up")),
+    ]
 
 
 def _retry(counts: Mapping[State, int], folder: Path) -> Iterator[Step]:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from lipsync_batch.files import fsync_folder
+
 
 @contextmanager
 def replacing(path: Path, *, encoding: str = "utf-8", newline: str = "\n") -> Iterator[TextIO]:
@@ -16,6 +18,7 @@ def replacing(path: Path, *, encoding: str = "utf-8", newline: str = "\n") -> It
     When it does not, the old file stays as it was. The process id in the temporary name keeps apart a run and a
     `report` command that write at the same time: the last one to finish wins, with a whole file.
     """
+    _clear_leftovers(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         # A lone surrogate (a broken file name, a provider's broken JSON) must not cost the report of a whole night.
@@ -26,13 +29,22 @@ def replacing(path: Path, *, encoding: str = "utf-8", newline: str = "\n") -> It
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    fsync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _clear_leftovers(path: Path) -> None:
+    """What processes left behind that were killed while they wrote: nobody else takes it away."""
+    for part in path.parent.glob(f".{path.name}.*.part"):
+        number = part.name.removeprefix(f".{path.name}.").removesuffix(".part")
+        if number.isdecimal() and not _is_alive(int(number)):
+            part.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # it is another user's, or no number of ours
+        pass
+    return True

@@ -30,11 +30,13 @@ class Arranger:
         """Finish what an earlier run began, notice what is missing, then move, link and copy.
 
         With `verify` each finished file is read again and compared with the checksum that was committed for it.
+        DiskError where files cannot be moved; what is not moved yet is moved by the next run.
         """
-        await self._finish_moves()
-        for pair in list(self._reads.finished()):
-            await self._inspect(pair, verify=verify)
-        await self._place()
+        with files.disk_faults(self._folder.root):
+            await self._finish_moves()
+            for pair in list(self._reads.finished()):
+                await self._inspect(pair, verify=verify)
+            await self._place()
 
     async def _inspect(self, pair: Finished, *, verify: bool) -> None:
         """A finished pair keeps only outputs that are there; with none left it is fetched again, for nothing."""
@@ -114,8 +116,10 @@ class Arranger:
         sources = [path for path in self._reads.outputs(fingerprint) if self._folder.path(path).is_file()]
         if not sources:
             return
-        await self._clear(output)
-        await self._clock.in_thread(files.duplicate, self._folder.path(sources[0]), self._folder.path(output))
+        source, target = self._folder.path(sources[0]), self._folder.path(output)
+        if not await self._clock.in_thread(files.same, source, target):
+            await self._clear(output)
+            await self._clock.in_thread(files.duplicate, source, target)
         await self._ledger.outputs_added(fingerprint, [output])
 
     async def _clear(self, path: str) -> None:

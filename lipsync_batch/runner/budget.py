@@ -6,9 +6,11 @@ from __future__ import annotations
 class Budget:
     """What is spent or reserved, against what may be. Without a limit everything fits."""
 
-    def __init__(self, limit: int | None, spent: int) -> None:
+    def __init__(self, limit: int | None, spent: int, *, dearer: float = 1.0) -> None:
+        """`dearer`: how many times its estimate a pair may cost, as the account's charges have shown."""
         self.limit = limit
         self.spent = spent
+        self.dearer = dearer
 
     def fits(self, reserve: int) -> bool:
         return self.limit is None or self.spent + reserve <= self.limit

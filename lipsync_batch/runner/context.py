@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
 from lipsync_batch.clock import Clock
+from lipsync_batch.errors import DiskError
 from lipsync_batch.events import Events, Stopping
 from lipsync_batch.files import Folder
 from lipsync_batch.jobs import StopReason
@@ -22,6 +23,10 @@ from lipsync_batch.store.ledger import Ledger
 from lipsync_batch.store.reads import Reads
 
 T = TypeVar("T")
+
+INSIST = 5.0
+"""How long an answer to a paid call is tried to be recorded on a disk that fails. Seconds."""
+INSIST_PAUSE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +54,8 @@ class Stop:
         self.now = False
         """Downloads break off too."""
         self.requested = asyncio.Event()
+        self.signalled = asyncio.Event()
+        """A person or the system waits for the end of the process."""
         self.cut = asyncio.Event()
         """Answers to submits are waited for no longer."""
 
@@ -93,6 +100,28 @@ class Context:
     moved_at: float = 0.0
     """When a pair last came further, by the clock."""
 
+    @contextmanager
+    def in_order(self) -> Iterator[None]:
+        """A lane's work. Where the disk under the batch fails, the run stops in order; the lanes do not fall over."""
+        try:
+            yield
+        except DiskError as error:
+            self.stop.request(error.stop_reason, f"{error}. {error.hint}")
+
+    async def insist(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Write down what cannot be learned again, such as the answer to a paid call; tried for some seconds.
+
+        From the first failure on the run is being stopped: with a disk like that nothing more is submitted. DiskError
+        where it stays so. Then the pair is still `submitting` in jobs.db, and `unclear` at the next start.
+        """
+        until = self.clock.now() + INSIST
+        while self.clock.now() < until:
+            with self.in_order():
+                await write()
+                return
+            await self.clock.sleep(INSIST_PAUSE)
+        await write()
+
     def moved(self) -> None:
         """A pair came further."""
         self.moved_at = self.clock.now()
@@ -102,6 +131,20 @@ class Context:
         """Every lane looks again at what it can do."""
         self.changed.set()
         self.arrived.set()
+
+
+async def unless(event: asyncio.Event, step: Coroutine[Any, Any, T]) -> T | None:
+    """Run a step until it ends, or break it off when the event comes first: None then."""
+    task, waiting = asyncio.ensure_future(step), asyncio.ensure_future(event.wait())
+    either: set[asyncio.Future[Any]] = {task, waiting}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+    return None if task.cancelled() else task.result()
 
 
 async def uninterrupted(step: Coroutine[Any, Any, T]) -> T:

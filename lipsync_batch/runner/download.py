@@ -18,6 +18,7 @@ from lipsync_batch.events import Downloaded, Moved, Noticed
 from lipsync_batch.fetch import (
     BadFile,
     Broken,
+    DiskBroken,
     DiskFull,
     Expected,
     Fetched,
@@ -89,9 +90,10 @@ class DownloadLane:
         """Fetch until the run stops; what is on its way then is finished or broken off by the stop's own clock."""
         async with asyncio.TaskGroup() as group:
             while not self._context.stop.requested.is_set():
-                for arrival in self._next():
-                    self._busy.add(arrival.fingerprint)
-                    group.create_task(self._collect(arrival))
+                with self._context.in_order():
+                    for arrival in self._next():
+                        self._busy.add(arrival.fingerprint)
+                        group.create_task(self._collect(arrival))
                 await self._wait()
 
     def _next(self) -> list[Arrival]:
@@ -110,25 +112,25 @@ class DownloadLane:
         await context.clock.wait(context.arrived, max(0.0, min(rests)) if rests else None)
 
     async def _collect(self, arrival: Arrival) -> None:
+        context = self._context
         try:
-            await self._collect_one(arrival)
-        except OSError as error:
-            self._disk_trouble(error)
+            with context.in_order(), files.disk_faults(context.folder.root):
+                await self._collect_one(arrival)
         finally:
             self._busy.discard(arrival.fingerprint)
-            self._context.wake()
+            context.wake()
 
     async def _collect_one(self, arrival: Arrival) -> None:
         folder, tag = self._context.folder, _tag(arrival)
         paths = arrival.outputs or (self._unwanted_path(arrival, tag),)
-        final = folder.path(paths[0])
+        final, part = folder.path(paths[0]), folder.part(paths[0], tag)
         if await self._context.clock.in_thread(files.matches, final, size=arrival.bytes, sha256=arrival.sha256):
-            await self._finish(arrival, paths)  # it had landed, and the process died before it could say so
+            discard(part)  # it had landed, and the process died before it could say so
+            await self._finish(arrival, paths)
             return
         if arrival.link is None:
             await self._refresh(arrival, "the link is not known")
             return
-        part = folder.part(paths[0], tag)
         part.parent.mkdir(parents=True, exist_ok=True)
         check: Literal["media", "size"] = "size" if self._context.options.check == "size" else "media"
         expected = Expected(bytes=arrival.link_bytes, check=check)
@@ -153,7 +155,9 @@ class DownloadLane:
                 discard(part)
                 await self._fail(arrival, "bad_file", f"the provider's file is not a usable video: {reason}")
             case DiskFull(reason=reason):
-                self._context.stop.request(StopReason.DISK_FULL, reason)
+                self._context.stop.request(StopReason.DISK_FULL, f"{part}: {reason}. {files.REMEDY_FULL}")
+            case DiskBroken(reason=reason):
+                self._context.stop.request(StopReason.DISK_ERROR, f"{part}: {reason}. {files.REMEDY_OTHER}")
             case Stopped():
                 pass
 
@@ -168,12 +172,12 @@ class DownloadLane:
 
     async def _finish(self, arrival: Arrival, paths: tuple[str, ...]) -> None:
         """The first job has its file; the others that want the same pair get it as a hard link."""
-        folder = self._context.folder
+        folder, in_thread = self._context.folder, self._context.clock.in_thread
         for path in paths[1:]:
-            if self._context.reads.output_owner(path) == arrival.fingerprint and folder.path(path).exists():
-                continue
+            if await in_thread(files.same, folder.path(paths[0]), folder.path(path)):
+                continue  # it stands there, and the run that put it there could not say so any more
             await self._clear(path)
-            await self._context.clock.in_thread(files.duplicate, folder.path(paths[0]), folder.path(path))
+            await in_thread(files.duplicate, folder.path(paths[0]), folder.path(path))
         await self._context.ledger.done(arrival.fingerprint, paths, superseded=not arrival.outputs)
         self._broken.pop(arrival.fingerprint, None)
         self._tell(arrival, State.DONE)
@@ -211,10 +215,6 @@ class DownloadLane:
         self._broken.pop(arrival.fingerprint, None)
         await self._context.ledger.fail(arrival.fingerprint, State.READY, code=code, message=message)
         self._tell(arrival, State.FAILED, code=code, message=message)
-
-    def _disk_trouble(self, error: OSError) -> None:
-        """The batch folder cannot be written to: nothing is lost, and no more is fetched until a person has looked."""
-        self._context.stop.request(StopReason.DISK_FULL, f"the batch folder cannot be written to: {error}")
 
     def _tell(self, arrival: Arrival, new: State, *, code: str | None = None, message: str | None = None) -> None:
         self._context.moved()

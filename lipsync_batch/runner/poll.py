@@ -51,6 +51,8 @@ class _Tracked:
     """The request is on the wire."""
     linkless: int = 0
     not_found: int = 0
+    answers_before: int = 0
+    """How many polls had been answered with knowledge of an id when this one was first unknown."""
     unavailable: int = 0
     due: float = 0.0
 
@@ -117,7 +119,8 @@ class PollLane:
         finally:
             tracked.asked = False
             permit.answered()
-        await self._record(tracked, answer)
+        with self._context.in_order():
+            await self._record(tracked, answer)
         self._context.changed.set()
 
     def _track(self, flight: Flight, *, from_earlier_run: bool) -> None:
@@ -245,12 +248,32 @@ class PollLane:
 
     async def _not_found(self, tracked: _Tracked) -> None:
         """Unknown now is not unknown for ever: only repeatedly, and while other ids are known, is it lost."""
+        if not tracked.not_found:
+            tracked.answers_before = self._answers
         tracked.not_found += 1
-        if tracked.not_found >= NOT_FOUND and self._answers:
+        if tracked.not_found >= NOT_FOUND and await self._others_are_known(tracked):
             message = f"the API no longer knows the generation {tracked.flight.generation_id}"
             await self._fail(tracked, "lost", message)
             return
         self._schedule(tracked, min(LONGEST_PAUSE, 2.0 ** (tracked.not_found - 1)))
+
+    async def _others_are_known(self, tracked: _Tracked) -> bool:
+        """Whether the API knew another id since it did not know this one: else it may be the service that is ill.
+
+        Where no other answer came meanwhile, a generation that was finished before is asked after. In a batch that
+        never had another one, there is nothing to compare with: then it takes twice as many answers.
+        """
+        if self._answers > tracked.answers_before:
+            return True
+        witness = self._context.reads.last_finished()
+        if witness is None:
+            return len(self._tracked) == 1 and tracked.not_found >= 2 * NOT_FOUND
+        permit = await self._context.throttle.acquire()
+        try:
+            answer = await self._context.provider.check(witness)
+        finally:
+            permit.answered()
+        return isinstance(answer, Running | Finished | Errored)
 
     async def _fail(self, tracked: _Tracked, code: str, message: str) -> None:
         await self._context.ledger.fail(tracked.flight.fingerprint, State.SUBMITTED, code=code, message=message)

@@ -14,7 +14,7 @@ from lipsync_batch.capabilities import MIB
 from lipsync_batch.files import LOWEST_FREE
 from lipsync_batch.jobs import StopReason
 from lipsync_batch.providers.base import Denied, NotFound, Running, Unavailable
-from lipsync_batch.runner.context import Context
+from lipsync_batch.runner.context import Context, unless
 from lipsync_batch.runner.download import DownloadLane, Fetcher
 from lipsync_batch.runner.poll import PollLane
 from lipsync_batch.runner.resolve import ResolveLane
@@ -29,8 +29,8 @@ DRAIN = 10.0
 """How long what is on its way may take to end after a stop. Seconds."""
 BREAK_OFF = 2.0
 """How long a download that was told to break off may take to do so, before it is left behind. Seconds."""
-SIGNALLED = (StopReason.INTERRUPTED, StopReason.TERMINATED)
-"""Somebody waits for the process to end."""
+SIGNAL_LOOKS = 1.0
+"""Seconds between two looks at whether somebody waits for the process to end, while answers are still to come."""
 RESOLVE_LOOKS = 1.0
 """Seconds between two looks at whether unclear pairs are still worth waiting for."""
 DISK_LOOKS = 10.0
@@ -55,10 +55,11 @@ class Run:
         context = self._context
         context.moved_at = context.clock.now()
         async with asyncio.TaskGroup() as lanes:
-            lanes.create_task(self._dispatch(lanes))
+            lanes.create_task(self._in_order(self._dispatch(lanes)))
             downloads = lanes.create_task(self._downloads.run())
-            resolves = lanes.create_task(self._resolves.run())
-            watch = [lanes.create_task(self._watch_disk()), lanes.create_task(self._watch_deadline())]
+            resolves = lanes.create_task(self._in_order(self._resolves.run()))
+            disk = lanes.create_task(self._in_order(self._watch_disk()))
+            watch = [disk, lanes.create_task(self._watch_deadline())]
             await context.stop.requested.wait()
             for task in watch:
                 task.cancel()
@@ -67,6 +68,11 @@ class Run:
             resolves.cancel()
         assert context.stop.reason is not None
         return context.stop.reason
+
+    async def _in_order(self, lane: Coroutine[Any, Any, None]) -> None:
+        """A lane that ends, and the run with it, where the disk fails."""
+        with self._context.in_order():
+            await lane
 
     async def _drain(self, downloads: asyncio.Task[None]) -> None:
         """After a stop: what is on its way has a while to end; then downloads and polls break off.
@@ -77,14 +83,16 @@ class Run:
         context = self._context
         await context.clock.wait_for_tasks({downloads, *self._wires}, DRAIN)
         context.stop.now = True
-        if context.stop.reason in SIGNALLED:
+        if context.stop.signalled.is_set():
             context.stop.cut.set()
         for wire in self._wires:
             wire.cancel()
         await context.clock.wait_for_tasks({downloads}, BREAK_OFF)
         downloads.cancel()
         while self._wires:
-            await context.clock.wait_for_tasks(self._wires, None)
+            if context.stop.signalled.is_set():
+                context.stop.cut.set()
+            await context.clock.wait_for_tasks(self._wires, SIGNAL_LOOKS)
 
     async def _dispatch(self, lanes: asyncio.TaskGroup) -> None:
         context = self._context
@@ -125,18 +133,7 @@ class Run:
 
     async def _permit(self) -> Permit | None:
         """A request's permit; None when the run stops first."""
-        context = self._context
-        waiting = asyncio.ensure_future(context.throttle.acquire())
-        stopping = asyncio.ensure_future(context.stop.requested.wait())
-        try:
-            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-            if not waiting.done():
-                waiting.cancel()
-        if not waiting.done() or waiting.cancelled():
-            return None
-        return waiting.result()
+        return await unless(self._context.stop.requested, self._context.throttle.acquire())
 
     def _spawn(self, lanes: asyncio.TaskGroup, step: Coroutine[Any, Any, None]) -> None:
         task = lanes.create_task(step)
@@ -182,6 +179,7 @@ class Run:
             return
         if self._submits.exhausted() and self._polls.idle:
             if self._resolves.waiting():
+                self._resolves.hurry()
                 return
             context.stop.request(context.stop.submits_closed or StopReason.FINISHED, "nothing more can be done now")
         elif (left := self._patience_left()) is not None and left <= 0:

@@ -6,9 +6,10 @@ answer makes of the pair is said in `providers.base.Submission`; here it is carr
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 
+from lipsync_batch.errors import DiskError
 from lipsync_batch.events import Moved, Noticed, RateRefused
 from lipsync_batch.jobs import State, StopReason, client_request_id
 from lipsync_batch.providers.base import Accepted, NotSent, Refusal, Refused, Submission, Unclear, Unsent
@@ -91,10 +92,14 @@ class SubmitLane:
         """The first pair of the page, which is read again when it is used up; pairs that met a 403 come last."""
         if not self._page:
             busy = self._on_the_wire
-            self._page = self._context.reads.turns(PAGE, exclude=[*busy, *self._forbidden])
+            self._page = self._turns([*busy, *self._forbidden])
             if not self._page and self._forbidden:
-                self._page = self._context.reads.turns(PAGE, exclude=busy)
+                self._page = self._turns(busy)
         return self._page[0] if self._page else None
+
+    def _turns(self, exclude: Collection[str]) -> list[Turn]:
+        context = self._context
+        return context.reads.turns(PAGE, exclude=exclude, dearer=context.budget.dearer)
 
     def send(self, turn: Turn, permit: Permit) -> Coroutine[Any, Any, None]:
         """Take a pair's turn now; the step that submits it, and records what became of it."""
@@ -113,16 +118,21 @@ class SubmitLane:
         context, pair = self._context, turn.pair
         request_id = client_request_id(context.batch_id, pair.fingerprint, turn.attempt)
         context.budget.reserve(turn.reserve)
-        try:
-            await context.ledger.intend(pair.fingerprint, request_id, turn.attempt, reserve=turn.reserve)
-            self._tell(turn, State.PENDING, State.SUBMITTING)
-            answer = await context.provider.submit(pair, request_id, cut=context.stop.cut)
-        finally:
-            permit.answered()
-        await self._record(turn, request_id, answer)
+        with context.in_order():
+            try:
+                await context.ledger.intend(pair.fingerprint, request_id, turn.attempt, reserve=turn.reserve)
+                self._tell(turn, State.PENDING, State.SUBMITTING)
+                answer = await context.provider.submit(pair, request_id, cut=context.stop.cut)
+            finally:
+                permit.answered()
+            await self._record(turn, request_id, answer)
 
     async def _record(self, turn: Turn, request_id: str, answer: Submission) -> None:
         match answer:
+            case Accepted(generation_id=taken) if (owner := self._context.reads.owner(taken)) is not None:
+                # Polled as its own, it would put the video of another job in this one's place.
+                message = f"the API answered with the generation {taken}, which is that of {owner}"
+                await self._unclear(turn, request_id, Unclear(code="mixed_up", message=message))
             case Accepted():
                 await self._accept(turn, request_id, answer)
             case Refused():
@@ -134,7 +144,14 @@ class SubmitLane:
 
     async def _accept(self, turn: Turn, request_id: str, answer: Accepted) -> None:
         context, fingerprint = self._context, turn.pair.fingerprint
-        await context.ledger.accepted(fingerprint, request_id, answer.generation_id, quote=answer.quote)
+        try:
+            await context.insist(
+                lambda: context.ledger.accepted(fingerprint, request_id, answer.generation_id, quote=answer.quote)
+            )
+        except DiskError:
+            message = f"accepted as {answer.generation_id}, which could not be written down: the next run looks for it"
+            context.events.emit(Noticed(message=message, name=turn.name))
+            raise
         context.budget.quoted(turn.reserve, answer.quote)
         context.throttle.accepted()
         context.breaker.success()
@@ -151,8 +168,10 @@ class SubmitLane:
         if answer.kind is Refusal.FORBIDDEN and self._others_were_taken_since(turn):
             new = State.FAILED
         code = "forbidden" if answer.kind is Refusal.FORBIDDEN else answer.code
-        await context.ledger.not_taken(
-            turn.pair.fingerprint, request_id, new, outcome=code, message=answer.message, raw=answer.raw
+        await context.insist(
+            lambda: context.ledger.not_taken(
+                turn.pair.fingerprint, request_id, new, outcome=code, message=answer.message, raw=answer.raw
+            )
         )
         self._tell(turn, State.SUBMITTING, new, code=code, message=answer.message)
         match answer.kind:
@@ -215,8 +234,10 @@ class SubmitLane:
         cut = answer.reason is Unsent.BODY_CUT
         if cut and turn.body_cuts + 1 >= BODY_CUTS:
             new, code = State.FAILED, "too_large"
-        await context.ledger.not_taken(
-            turn.pair.fingerprint, request_id, new, outcome=code, message=answer.message, body_cut=cut
+        await context.insist(
+            lambda: context.ledger.not_taken(
+                turn.pair.fingerprint, request_id, new, outcome=code, message=answer.message, body_cut=cut
+            )
         )
         self._tell(turn, State.SUBMITTING, new, code=code, message=answer.message)
         if answer.reason is Unsent.UNREACHABLE:
@@ -224,13 +245,17 @@ class SubmitLane:
 
     async def _unclear(self, turn: Turn, request_id: str, answer: Unclear) -> None:
         context = self._context
-        await context.ledger.unclear(
-            turn.pair.fingerprint, request_id, code=answer.code, message=answer.message, raw=answer.raw
+        await context.insist(
+            lambda: context.ledger.unclear(
+                turn.pair.fingerprint, request_id, code=answer.code, message=answer.message, raw=answer.raw
+            )
         )
         self._tell(turn, State.SUBMITTING, State.UNCLEAR, code=answer.code, message=answer.message)
         self._trouble(answer.message)
 
     def _trouble(self, message: str) -> None:
+        if self._context.stop.requested.is_set():
+            return  # an answer that was not waited for says nothing about the API
         if self._context.breaker.trouble():
             self._context.events.emit(Noticed(message=f"the API does not answer; waiting until it does ({message})"))
 

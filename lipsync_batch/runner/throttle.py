@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lipsync_batch.clock import Clock
+from lipsync_batch.settings import Rate
 
 NOTHING = 1e-6
 """Seconds that are no wait: what is left by rounding would be waited for again and again."""
@@ -134,6 +135,11 @@ class Throttle:
         self._answered: deque[float] = deque()
         """When requests were answered that still count."""
         self._changed = asyncio.Event()
+
+    @classmethod
+    def of(cls, rate: Rate | None, clock: Clock) -> Throttle:
+        """For a rate that was given, or one that is found out."""
+        return cls(LearnedLimit() if rate is None else GivenLimit(rate.count, rate.seconds), clock)
 
     async def acquire(self) -> Permit:
         """Wait until a request may leave."""

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from lipsync_batch.clock import Clock
 from lipsync_batch.events import Events, Noticed, RunStarted
 from lipsync_batch.files import Folder
 from lipsync_batch.jobs import StopReason
-from lipsync_batch.providers.base import Provider
+from lipsync_batch.providers.base import Accepted, Provider
 from lipsync_batch.runner.arrange import Arranger
 from lipsync_batch.runner.breaker import Breaker
 from lipsync_batch.runner.budget import Budget
-from lipsync_batch.runner.context import Context, Options, Stop
+from lipsync_batch.runner.context import Context, Options, Stop, unless
 from lipsync_batch.runner.download import Fetcher
 from lipsync_batch.runner.forecast import MEMORY, Forecast
 from lipsync_batch.runner.run import Run
-from lipsync_batch.runner.throttle import GivenLimit, LearnedLimit, Throttle
+from lipsync_batch.runner.settle import settle
+from lipsync_batch.runner.throttle import Throttle
 from lipsync_batch.settings import Rate
 from lipsync_batch.store import Store
 from lipsync_batch.store.ledger import Ledger
 
+LAST_SETTLE = 20.0
+"""How long the end of a run may take to read what was charged. Seconds."""
+UNREACHABLE = (StopReason.OUTAGE, StopReason.CREDENTIALS)
 _SIGNALS = {signal.SIGINT: StopReason.INTERRUPTED, signal.SIGTERM: StopReason.TERMINATED}
 
 
@@ -45,8 +49,10 @@ class Work:
         budget: int | None = None,
         verify: bool = False,
         requests_before: int = 0,
+        journalled: Callable[[Collection[str]], Mapping[str, Accepted]] = lambda _: {},
         aborted: Callable[[StopReason], None] | None = None,
     ) -> None:
+        """`journalled` looks up the answers that a dead run wrote to run.log and not to jobs.db any more."""
         self._store = store
         self._provider = provider
         self._folder = folder
@@ -59,12 +65,13 @@ class Work:
         self._budget = budget
         self._verify = verify
         self._requests_before = requests_before
+        self._journalled = journalled
         self._aborted = aborted
 
     async def run(self, ledger: Ledger, *, resumed: bool) -> StopReason:
         """Resolve what a dead run left, put files in their places, then run the lanes."""
-        await ledger.interrupted_submits()
         reads = self._store.reads
+        await self._take_up(ledger)
         record = reads.batch()
         self._events.emit(
             RunStarted(
@@ -78,16 +85,35 @@ class Work:
         await Arranger(self._folder, reads, ledger, self._events, self._clock).arrange(verify=self._verify)
         context = self._context(ledger, record.batch_id)
         with self._signals(context.stop):
-            return await Run(context, self._fetcher).run()
+            with context.in_order():
+                await unless(context.stop.requested, settle(context))
+            context.budget = Budget(self._budget, reads.spent(), dearer=reads.dearer())
+            reason = context.stop.reason or await Run(context, self._fetcher).run()
+            if reason not in UNREACHABLE:
+                with context.in_order():
+                    await self._settle_last(context)
+            return reason
+
+    async def _take_up(self, ledger: Ledger) -> None:
+        """Submits that a dead run was at: those whose answer is in its journal go on, the others are in doubt."""
+        if interrupted := self._store.reads.interrupted():
+            for request_id, answer in self._journalled(interrupted.keys()).items():
+                await ledger.accepted(interrupted[request_id], request_id, answer.generation_id, quote=answer.quote)
+        await ledger.interrupted_submits()
+
+    async def _settle_last(self, context: Context) -> None:
+        """What was taken in this run, as far as the account says so already; nobody is kept waiting for it."""
+        with suppress(TimeoutError):
+            async with self._clock.timeout(LAST_SETTLE):
+                await unless(context.stop.signalled, settle(context))
 
     def _context(self, ledger: Ledger, batch_id: str) -> Context:
         reads, clock = self._store.reads, self._clock
-        limit = GivenLimit(self._rate.count, self._rate.seconds) if self._rate else LearnedLimit()
         typical = self._typical_seconds or self._provider.capabilities.typical_seconds
         forecast = Forecast(typical, given=self._typical_seconds is not None)
         for seconds in reads.generation_seconds(int(MEMORY)):
             forecast.learn(seconds)
-        throttle = Throttle(limit, clock)
+        throttle = Throttle.of(self._rate, clock)
         throttle.count_earlier(self._requests_before)
         return Context(
             batch_id=batch_id,
@@ -121,9 +147,10 @@ class Work:
                 loop.remove_signal_handler(number)
 
     def _on_signal(self, stop: Stop, reason: StopReason) -> None:
-        if stop.reason is not None and stop.reason in _SIGNALS.values():
+        if stop.signalled.is_set():
             assert self._aborted is not None
-            self._aborted(stop.reason)
+            self._aborted(reason)
             return
+        stop.signalled.set()
         stop.request(reason, "recording the answers on the wire and finishing downloads; once more to end at once")
         self._events.emit(Noticed(message="run the same command again to go on"))

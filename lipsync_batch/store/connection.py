@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlite_utils import Database
 
 from lipsync_batch.errors import BatchError
+from lipsync_batch.files import disk_faults, fsync_folder
+from lipsync_batch.store.faults import Connection, damaged
 from lipsync_batch.store.schema import migrations
 
 BUSY_SECONDS = 30.0
 
 
-def connect(path: Path | str) -> sqlite3.Connection:
-    """A connection in autocommit mode: transactions are begun by name. WAL, and every commit waits for the disk."""
-    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)
-    connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA journal_mode = WAL")
+_SETTINGS = (
+    "PRAGMA journal_mode = WAL",
     # A lost "submitted" record would mean a second paid submission: FULL, not NORMAL.
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA temp_store = FILE")
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA temp_store = FILE",
+)
+
+
+def connect(path: Path | str) -> Connection:
+    """A connection to write with: WAL, and every commit waits for the disk.
+
+    DiskError where the disk, or another program, does not let it be opened.
+    """
+    connection = Connection(path, busy_seconds=BUSY_SECONDS)
+    with _kept(connection):
+        for setting in _SETTINGS:
+            connection.execute(setting)
     return connection
 
 
 def open_database(path: Path) -> Database:
-    """Open jobs.db for the one process that works on the batch. An older one is copied, then brought up to date."""
+    """Open jobs.db for the one process that works on the batch. An older one is copied, then brought up to date.
+
+    DiskError where the disk does not let it, DamagedError where the file is none of ours.
+    """
     existed = path.exists()
-    try:
+    with disk_faults(path):
         if not existed:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)  # result links are in it
-        database = Database(connect(path))
+    connection = connect(path)
+    with _kept(connection), disk_faults(path):
+        database = Database(connection)
         _migrate(database, path if existed else None)
-    except sqlite3.DatabaseError as error:
-        raise BatchError(
-            f"{path}: not a database that can be used ({error})",
-            hint="Put a copy of jobs.db back in its place; without it the batch no longer knows what was paid for.",
-        ) from error
     return database
 
 
@@ -50,23 +63,33 @@ def open_memory() -> Database:
     return database
 
 
-def open_readonly(path: Path) -> Database:
-    """Look without a lock and without writing, while a run may hold the batch."""
+def open_readonly(path: Path, *, older: bool = False) -> Database:
+    """Look without a lock and without writing, while a run may hold the batch.
+
+    BatchError for one that an older version made: what may be asked of it is not known; `older` looks all the same.
+    """
     if not path.exists():
         raise BatchError(f"{path}: there is no such batch", hint="Was it run at all? `lipsync-batch run` makes it.")
-    connection = sqlite3.connect(
-        f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_SECONDS
-    )
-    connection.row_factory = sqlite3.Row
-    try:
+    connection = Connection(path, busy_seconds=BUSY_SECONDS, read_only=True)
+    with _kept(connection):
         database = Database(connection)
         if _names(database, path) - _ours():
             raise _too_new(path)
-        if migrations.pending(database):
+        if migrations.pending(database) and not older:
             raise BatchError(f"{path}: made by an older version", hint="`lipsync-batch run` brings it up to date.")
-    except sqlite3.DatabaseError as error:
-        raise BatchError(f"{path}: not a database that can be used ({error})") from error
     return database
+
+
+@contextmanager
+def _kept(connection: Connection) -> Iterator[None]:
+    """A connection that is not handed on is closed; a file that SQLite cannot make sense of is told of as such."""
+    try:
+        yield
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise damaged(connection.path, error) from error
+        raise
 
 
 def _migrate(database: Database, existing: Path | None) -> None:
@@ -74,10 +97,26 @@ def _migrate(database: Database, existing: Path | None) -> None:
         raise _too_new(existing)
     pending = migrations.pending(database)
     if pending and existing is not None and migrations.applied(database):
-        copy = existing.with_name(f"jobs.before-{pending[0].name}.{int(time.time())}.db")
-        database.execute("VACUUM INTO ?", [str(copy)])
-        copy.chmod(0o600)
+        _keep_copy(database, existing.with_name(f"jobs.before-{pending[0].name}.db"))
     migrations.apply(database)
+
+
+def _keep_copy(database: Database, copy: Path) -> None:
+    """The database as it stands, under another name: whole and on disk, or not at all.
+
+    A copy of that name is from a start that got no further: nothing was migrated since, so the newer one is as good.
+    """
+    part = copy.with_name(f"{copy.name}.part")
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600)  # result links are in it
+    try:
+        database.execute("VACUUM INTO ?", [str(part)])
+        with part.open("rb") as file:
+            os.fsync(file.fileno())  # SQLite does not sync what it vacuums into
+        part.replace(copy)
+    finally:
+        part.unlink(missing_ok=True)
+    fsync_folder(copy.parent)
 
 
 def _names(database: Database, path: Path) -> set[str]:

@@ -111,11 +111,14 @@ class LaneReads(FileReads):
         row = self._one("SELECT count(*) AS n FROM jobs WHERE fingerprint IN (SELECT fingerprint FROM temp.selected)")
         return int(row["n"]) if row else 0
 
-    def turns(self, limit: int, *, exclude: Collection[str] = ()) -> list[Turn]:
-        """The next selected pairs to submit: higher priority first, then manifest order."""
+    def turns(self, limit: int, *, exclude: Collection[str] = (), dearer: float = 1.0) -> list[Turn]:
+        """The next selected pairs to submit: higher priority first, then manifest order.
+
+        Each reserves `dearer` times its estimate.
+        """
         rows = self._rows(
             f"""
-            SELECT {PAIR}, p.body_cuts, coalesce(p.estimate, 0) AS reserve,
+            SELECT {PAIR}, p.body_cuts, CAST(ceil(coalesce(p.estimate, 0) * :dearer) AS INTEGER) AS reserve,
                 (SELECT key FROM jobs AS j WHERE j.fingerprint = p.fingerprint ORDER BY position LIMIT 1) AS name,
                 (SELECT coalesce(max(attempt), 0) + 1 FROM generations AS g WHERE g.fingerprint = p.fingerprint) AS turn
             FROM pairs AS p
@@ -124,6 +127,7 @@ class LaneReads(FileReads):
             ORDER BY p.priority DESC, p.position LIMIT :limit
             """,
             limit=limit,
+            dearer=dearer,
             exclude=json.dumps(list(exclude)),
         )
         return [
@@ -180,6 +184,16 @@ class LaneReads(FileReads):
             for row in rows
         ]
 
+    def last_finished(self) -> str | None:
+        """The id of the generation that was last seen to be finished: one that the provider ought to know."""
+        row = self._one(
+            """
+            SELECT generation_id FROM generations WHERE outcome = 'finished' AND generation_id IS NOT NULL
+            ORDER BY finished_at DESC LIMIT 1
+            """
+        )
+        return None if row is None else str(row["generation_id"])
+
     def doubts(self) -> list[Doubt]:
         """Submits that may have been accepted, oldest first."""
         rows = self._rows(
@@ -198,6 +212,17 @@ class LaneReads(FileReads):
             )
             for row in rows
         ]
+
+    def interrupted(self) -> dict[str, str]:
+        """Submits that were on their way when the process died: their pairs by client request id."""
+        rows = self._rows(
+            """
+            SELECT g.client_request_id, g.fingerprint FROM generations AS g JOIN pairs AS p USING (fingerprint)
+            WHERE g.live = 1 AND p.state = :state
+            """,
+            state=State.SUBMITTING,
+        )
+        return {row["client_request_id"]: row["fingerprint"] for row in rows}
 
     def any_doubts(self) -> bool:
         """Whether any submit may have been accepted without our knowing its id."""

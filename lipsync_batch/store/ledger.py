@@ -113,7 +113,13 @@ class Ledger:
     ) -> None:
         """The provider has the generation: from now on it is polled, whatever happens."""
         line = dumps(
-            {"at": self._now(), "event": "accepted", "client_request_id": client_request_id, "id": generation_id}
+            {
+                "at": self._now(),
+                "event": "accepted",
+                "client_request_id": client_request_id,
+                "id": generation_id,
+                "quote": quote,
+            }
         )
         await self._writer.put(
             self._move(fingerprint, old, State.SUBMITTED, link=None, link_refreshes=0, **NO_ERROR),
@@ -404,7 +410,7 @@ COST_NOTHING = """NOT EXISTS (
     SELECT 1 FROM generations AS g
     WHERE g.fingerprint = pairs.fingerprint
       AND g.attempt = (SELECT max(attempt) FROM generations AS h WHERE h.fingerprint = pairs.fingerprint)
-      AND (g.live = 1 OR g.outcome IN ('unclear', 'accepted', 'finished', 'given_up'))
+      AND (g.live = 1 OR g.settled > 0 OR g.outcome IN ('unclear', 'accepted', 'finished', 'given_up'))
 )"""
 _ANOTHER_TAKE = """
 INSERT INTO pairs (

@@ -97,6 +97,11 @@ class RemedyReads(Query):
         """What a person had made once more: fingerprints as the manifest names them, and the take that is wanted."""
         return {row["fingerprint"]: row["take"] for row in self._rows("SELECT fingerprint, take FROM redos")}
 
+    def redone_for(self, fingerprint: str) -> str | None:
+        """Why a pair was asked for in the place of one that was finished."""
+        row = self._one("SELECT reason FROM redos WHERE successor = :f", f=fingerprint)
+        return None if row is None else str(row["reason"])
+
     def owner(self, generation_id: str) -> str | None:
         """Whose a generation of the ledger is: a job's key, or the client request id where no job wants it any more."""
         row = self._one(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -47,6 +47,12 @@ class Store:
     def read_only(cls, path: Path, clock: Clock) -> Store:
         """For looking while a run may hold the batch. BatchError where there is none."""
         return cls(open_readonly(path), path, clock)
+
+    @classmethod
+    def binding(cls, path: Path, clock: Clock) -> BatchRecord:
+        """What a batch is bound to, also where an older version made it: that table is the same in every schema."""
+        with closing(cls(open_readonly(path, older=True), path, clock)) as store:
+            return store.reads.batch()
 
     def close(self) -> None:
         self._database.close()

@@ -10,14 +10,14 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lipsync_batch.errors import StalePairError
+from lipsync_batch.errors import DiskError, StalePairError
 
 Parameters = Mapping[str, Any]
 MAX_GROUP = 512
@@ -66,7 +66,11 @@ class Writer(Protocol):
     """Where the moves of a run are written."""
 
     async def put(self, *statements: Statement, lines: Sequence[str] = ()) -> None:
-        """Write, and return once it is on disk. StalePairError where `expect` was not met."""
+        """Write, and return once it is on disk.
+
+        StalePairError where `expect` was not met; DiskError where jobs.db or run.log could not be written: then nothing
+        was changed, and the same put may be tried again.
+        """
 
     def close(self) -> None:
         """Write what is waiting, then let go of the database."""
@@ -80,14 +84,9 @@ class InlineWriter:
         self._journal = journal
 
     async def put(self, *statements: Statement, lines: Sequence[str] = ()) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with _transaction(self._connection):
             Put(statements, lines).execute(self._connection)
             self._journal(lines)
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
     def close(self) -> None:
         """Nothing waits here."""
@@ -99,10 +98,14 @@ class GroupWriter:
     def __init__(
         self, path: Path, connect: Callable[[Path], sqlite3.Connection], journal: Callable[[Sequence[str]], None]
     ) -> None:
+        """DiskError where the database cannot be opened."""
         self._queue: queue.SimpleQueue[tuple[Put, Future[None]] | None] = queue.SimpleQueue()
         self._journal = journal
-        self._thread = threading.Thread(target=self._work, args=(path, connect), name="jobs.db writer", daemon=True)
+        opened: Future[None] = Future()
+        arguments = (path, connect, opened)
+        self._thread = threading.Thread(target=self._work, args=arguments, name="jobs.db writer", daemon=True)
         self._thread.start()
+        opened.result()
 
     async def put(self, *statements: Statement, lines: Sequence[str] = ()) -> None:
         done: Future[None] = Future()
@@ -114,8 +117,13 @@ class GroupWriter:
         self._queue.put(None)
         self._thread.join()
 
-    def _work(self, path: Path, connect: Callable[[Path], sqlite3.Connection]) -> None:
-        connection = connect(path)
+    def _work(self, path: Path, connect: Callable[[Path], sqlite3.Connection], opened: Future[None]) -> None:
+        try:
+            connection = connect(path)
+        except BaseException as error:  # noqa: BLE001 - whoever made the writer waits to hear it
+            opened.set_exception(error)
+            return
+        opened.set_result(None)
         try:
             while (group := self._gather()) is not None:
                 self._commit(connection, group)
@@ -140,21 +148,34 @@ class GroupWriter:
     def _commit(self, connection: sqlite3.Connection, group: list[tuple[Put, Future[None]]]) -> None:
         held: list[tuple[Put, Future[None]]] = []
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            for put, done in group:
-                if _holds(connection, put, done):
-                    held.append((put, done))
-            self._journal([line for put, _ in held for line in put.lines])
-            connection.execute("COMMIT")
+            with _transaction(connection):
+                for put, done in group:
+                    if _holds(connection, put, done):
+                        held.append((put, done))
+                self._journal([line for put, _ in held for line in put.lines])
         except Exception as error:  # noqa: BLE001 - a full disk or a broken one: every caller of the group must hear it
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
             for _, done in group:
                 if not done.done():
                     done.set_exception(error)
             return
         for _, done in held:
             done.set_result(None)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block does, or nothing of it."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")  # the disk did not even let the last one be undone
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(DiskError):  # what failed first is what is told
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        raise
 
 
 def _holds(connection: sqlite3.Connection, put: Put, done: Future[None]) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +45,22 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
 
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_part_of_a_killed_process_is_taken_away_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
+    """kill -9 in the middle of a report must not leave rubbish among the videos for ever."""
+    path = tmp_path / "report.html"
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    rubbish = tmp_path / f".report.html.{dead.pid}.part"
+    others = [tmp_path / f".report.html.{os.getppid()}.part", tmp_path / ".report.html.mine.part"]
+    for file in (rubbish, *others):
+        file.touch()
+
+    with replacing(path) as out:
+        out.write("new")
+
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])
 
 
 def test_colleagues_may_read_the_report(tmp_path: Path) -> None:

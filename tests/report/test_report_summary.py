@@ -106,8 +106,8 @@ def test_unclear_jobs_are_never_told_to_be_sent_again() -> None:
     """Law 1 holds for words as well: what may have been paid for is looked up, not tried again."""
     text = summary(source_of(unfinished(0, State.UNCLEAR)), FOLDER, stop_reason=StopReason.FINISHED)
 
-    assert commands(text) == ["run"]
-    assert "none of them is sent twice" in text
+    assert commands(text) == ["resolve"]
+    assert "sends none of them again" in text
     assert "retry" not in text
 
 

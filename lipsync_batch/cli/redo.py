@@ -1,0 +1,32 @@
+"""`lipsync-batch redo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lipsync_batch.cli.options import batch_argument, place_options
+
+
+@click.command()
+@batch_argument
+@click.argument("keys", nargs=-1, required=True)
+@place_options
+@click.option("--reason", required=True, help='What was wrong, such as "lips late"; kept in the history.')
+def redo(batch: Path, keys: tuple[str, ...], *, out: Path | None, state: Path | None, reason: str) -> None:
+    """Have finished jobs of BATCH made once more, as another take: paid for again in the next `run`.
+
+    The old video stays in place until the new one lands, and is kept in _batch/superseded/ then.
+    """
+    from lipsync_batch.batch import Batch
+    from lipsync_batch.report.advice import command
+    from lipsync_batch.report.figures import counted, dollars
+
+    found = Batch.find_existing(batch, out=out, state=state)
+    redone = found.redo(keys, reason=reason)
+    cost = "" if redone.cost is None else f", for about {dollars(redone.cost)}"
+    click.echo(f"{counted(redone.pairs, 'video')} to be made and paid for once more{cost}.")
+    if others := [key for key in redone.keys if key not in keys]:
+        click.echo(f"These jobs share a video with them, and the new one: {', '.join(others)}")
+    click.echo(f"Next: {command('run', found.location.folder.root)}")

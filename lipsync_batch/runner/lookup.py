@@ -1,0 +1,66 @@
+"""Searching the provider's log for submits whose answer never came.
+
+A row of the log with our own id proves that a submit was accepted. Absence proves nothing, however often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+
+from lipsync_batch.clock import Clock
+from lipsync_batch.providers.base import Denied, LogPage, LogRow, Provider, Throttled, Unavailable
+from lipsync_batch.runner.throttle import GivenLimit, Throttle
+from lipsync_batch.store.lane_reads import Doubt
+
+CLOCK_SKEW = timedelta(minutes=10)
+"""How far the provider's clock may be from ours, either way."""
+
+
+class LogSearch:
+    """Reads the log page by page, under its own limit besides that of the account."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        throttle: Throttle,
+        clock: Clock,
+        found: Callable[[Doubt, LogRow], Awaitable[None]],
+    ) -> None:
+        """`found` is told of each row that is about one of the doubts; a page may repeat a row of another one."""
+        self._provider = provider
+        self._throttle = throttle
+        self._log_throttle = Throttle(GivenLimit(*provider.capabilities.log_rate), clock)
+        self._clock = clock
+        self._found = found
+        self.denied: str | None = None
+        """Why the key may not read the log; None while it may."""
+
+    async def sweep(self, doubts: Mapping[str, Doubt]) -> None:
+        """Read the log once from the oldest of the doubts on. They are named by client request id."""
+        since = min(doubt.intended_at for doubt in doubts.values()) - CLOCK_SKEW
+        until = self._clock.utc() + CLOCK_SKEW
+        offset: int | None = 0
+        while offset is not None:
+            match await self._page(since, until, offset):
+                case LogPage(rows=rows, next_offset=next_offset):
+                    for row in rows:
+                        if (doubt := doubts.get(row.client_request_id)) is not None:
+                            await self._found(doubt, row)
+                    offset = next_offset
+                case Throttled(retry_after=retry_after):
+                    self._throttle.refused(retry_after)
+                case Denied(message=message):
+                    self.denied = message
+                    return
+                case Unavailable():
+                    return
+
+    async def _page(self, since: datetime, until: datetime, offset: int) -> LogPage | Throttled | Denied | Unavailable:
+        of_log = await self._log_throttle.acquire()
+        of_account = await self._throttle.acquire()
+        try:
+            return await self._provider.find(since=since, until=until, offset=offset)
+        finally:
+            of_account.answered()
+            of_log.answered()
