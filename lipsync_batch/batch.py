@@ -298,6 +298,7 @@ class Batch:
     def _holding(self) -> Iterator[tuple[Store, RunLog]]:
         """The store and the log, for a verb that changes what is in them. BatchHeldError while a run goes on."""
         state = self.location.folder.state
+        location.must_be_local(self.location)
         with (
             lock.held(state),
             closing(Store.open(self.location.database, self._clock)) as store,

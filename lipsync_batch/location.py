@@ -13,6 +13,7 @@ from pathlib import Path
 from lipsync_batch import files
 from lipsync_batch.errors import BatchError, UsageError
 from lipsync_batch.files import STATE, Folder
+from lipsync_batch.mounts import network_drive
 
 DATABASE = "jobs.db"
 POINTER = "state-folder.txt"
@@ -65,8 +66,19 @@ def find(target: Path, *, out: Path | None = None, state: Path | None = None, sa
 
 
 def prepare(location: Location) -> None:
-    """Make the folders of a batch, and say in the batch folder where its state is. DiskError where no disk has room."""
+    """Make the folders of a batch, and say in the batch folder where its state is.
+
+    BatchError where that is no place for a ledger, or where the ledger of what was paid for has gone; DiskError where
+    no disk has room.
+    """
     folder = location.folder
+    must_be_local(location)
+    if not location.exists and (trace := _trace(location)) is not None:
+        raise BatchError(
+            f"{folder.root}: a batch was run here ({trace.name} is there), but its ledger {location.database} is gone: "
+            "what was paid for is not known any more",
+            hint="Put jobs.db back, or mount the disk that it is on. To pay for everything anew: another --out.",
+        )
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
         folder.state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -80,6 +92,29 @@ def prepare(location: Location) -> None:
         raise BatchError(
             f"{folder.root}: the batch folder cannot be made ({error.strerror})", hint="Choose another with --out."
         ) from error
+
+
+def must_be_local(location: Location) -> None:
+    """BatchError where the state would be on a network drive."""
+    state = location.folder.state
+    if (kind := network_drive(state)) is not None:
+        raise BatchError(
+            f"{state}: on a network drive ({kind}), where the ledger's locks and commits do not hold",
+            hint="Keep it on a local disk: --state DIR. The videos may go to the network drive.",
+        )
+
+
+def _trace(location: Location) -> Path | None:
+    """What a batch leaves behind that was begun: a sign that there was a ledger."""
+    root, state = location.folder.root, location.folder.state
+    signs = ((root / STATE / POINTER, b"/"), (state / "run.log", b'"intent"'), (root / "report.json", b'"batch_id"'))
+    return next((path for path, sign in signs if _holds(path, sign)), None)
+
+
+def _holds(path: Path, sign: bytes) -> bool:
+    with suppress(OSError), path.open("rb") as lines:
+        return any(sign in line for line in lines)
+    return False
 
 
 def _of_folder(root: Path) -> Location:
@@ -98,14 +133,23 @@ def _name(manifest: Path, *, sandbox: bool) -> str:
 
 
 def _state(root: Path, asked: Path | None) -> Path:
+    """The state folder: where it has been, or else where it is asked for. UsageError where the two disagree."""
     inside = root / STATE
+    has_been = inside if (inside / DATABASE).exists() else None
     if (inside / POINTER).is_file():
-        return Path((inside / POINTER).read_text(encoding="utf-8").strip())
+        has_been = Path((inside / POINTER).read_text(encoding="utf-8").strip())
     if asked is None:
-        return inside
+        return has_been or inside
     # One --state folder may serve many batches: each has its own below it.
     digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
-    return asked.resolve() / f"{root.name}-{digest}"
+    place = asked.resolve() / f"{root.name}-{digest}"
+    if has_been not in (None, place):
+        raise UsageError(
+            f"{root}: the state of this batch is in {has_been} already",
+            hint=f"Leave --state away. To move it while no run goes on: move all that is in there to {place}, and "
+            f"write that path into {inside / POINTER}.",
+        )
+    return place
 
 
 def forget(location: Location) -> None:
@@ -114,6 +158,8 @@ def forget(location: Location) -> None:
     for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "run.log", "lock"):
         with suppress(OSError):
             (state / name).unlink()
+    with suppress(OSError):
+        (location.folder.root / STATE / POINTER).unlink()
     shutil.rmtree(state / "sandbox", ignore_errors=True)
     for folder in (state, location.folder.root / STATE, location.folder.root, location.folder.root.parent):
         with suppress(OSError):
