@@ -68,7 +68,7 @@ async def look_up(
     with store.writing(log.durable) as ledger:
 
         async def found(doubt: Doubt, row: LogRow) -> None:
-            if reads.is_in_doubt(doubt.client_request_id):
+            if reads.is_in_doubt(doubt.client_request_id) and reads.owner(row.generation_id) is None:
                 await _adopt(ledger, log, doubt, row.generation_id, quote=row.cost)
                 adopted.append((doubt.name, row.generation_id))
 

@@ -6,6 +6,7 @@ from collections import deque
 from datetime import timedelta
 from itertools import count, pairwise
 from random import Random
+from typing import Any
 
 import pytest
 from runner_factory import START, Night, errored, make_job, make_pair
@@ -14,7 +15,9 @@ from lipsync_batch.events import Moved
 from lipsync_batch.fetch import BadFile, Broken, DiskFull, LinkDead
 from lipsync_batch.jobs import State, StopReason
 from lipsync_batch.providers.base import (
+    PROBE,
     Accepted,
+    Check,
     Denied,
     Finished,
     LogPage,
@@ -28,7 +31,7 @@ from lipsync_batch.providers.base import (
     Unclear,
     Unsent,
 )
-from lipsync_batch.runner.run import PROBE
+from lipsync_batch.store.ledger import Ledger
 
 UNCLEAR = Unclear(code="http_500", message="the answer said nothing")
 UNREACHABLE = NotSent(reason=Unsent.UNREACHABLE, message="connection refused")
@@ -122,6 +125,50 @@ def test_body_that_is_cut_twice_is_too_large(night: Night) -> None:
     assert night.counts() == {State.DONE: 1, State.FAILED: 1}
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        pytest.param(Denied(status=401, message="invalid key"), StopReason.CREDENTIALS, id="key refused"),
+        pytest.param(Unavailable(message="refused"), StopReason.OUTAGE, id="outage"),
+    ],
+)
+def test_cut_body_is_not_blamed_for_what_the_account_or_the_service_is(
+    night: Night, said: Check, reason: StopReason
+) -> None:
+    """A server that refuses the key before it has read 50 MB hangs up, and its words are lost on the way."""
+    night.provider.submitting = lambda *_: NotSent(reason=Unsent.BODY_CUT, message="broken pipe")
+    night.provider.checking = lambda _: said
+    night.holds(jobs(3))
+
+    assert night.run(patience=600.0) is reason
+
+    assert night.counts() == {State.PENDING: 3}
+
+
+def test_answer_to_a_submit_is_waited_for_when_the_run_is_stopped(night: Night) -> None:
+    """Law 2: the deadline comes while the provider is still thinking; its answer is recorded all the same."""
+    night.provider.latency = 40.0
+    night.holds(jobs(2))
+
+    assert night.run(deadline=START + timedelta(seconds=5)) is StopReason.DEADLINE
+
+    assert night.counts() == {State.SUBMITTED: 2}
+    assert {night.record(f"job-0000{n}").generation_id for n in range(2)} == set(night.provider.charged.values())
+
+
+def test_mixed_up_answer_is_unclear(night: Night) -> None:
+    """Two pairs with one id: the second job would get the video of the first, and say done."""
+    night.provider.submitting = lambda pair, request_id: (
+        Accepted(generation_id=next(iter(night.provider.charged.values()))) if night.provider.charged else None
+    )
+    night.holds(jobs(2))
+
+    night.run(max_in_flight=1, resolve_for=0.0)
+
+    assert night.counts() == {State.DONE: 1, State.UNCLEAR: 1}
+    assert night.record("job-00001").error_code == "mixed_up"
+
+
 def test_input_that_changed_while_it_was_sent_fails(night: Night) -> None:
     """What would have been paid for is not what was asked for; the next run sees the new file."""
     night.provider.submitting = first(NotSent(reason=Unsent.INPUT_CHANGED, message="clip.mp4 changed"))
@@ -195,6 +242,27 @@ def test_unclear_pair_that_is_in_the_log_is_adopted(night: Night) -> None:
 
     assert night.counts() == {State.DONE: 3}
     assert set(night.provider.pairs.values()) == {1}
+
+
+def test_run_is_not_over_while_a_pair_is_being_adopted(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commit is on disk before the loop hears of it: in doubt no more, not polled yet, and yet left to do."""
+    accepted = Ledger.accepted
+
+    async def heard_of_late(ledger: Ledger, *args: Any, **facts: Any) -> None:
+        await accepted(ledger, *args, **facts)
+        await night.clock.sleep(5.0)
+
+    def lose(pair, request_id):
+        night.provider.accept(pair, request_id)
+        return UNCLEAR
+
+    monkeypatch.setattr(Ledger, "accepted", heard_of_late)
+    night.provider.submitting = lose
+    night.holds(jobs(1))
+
+    night.run()
+
+    assert night.counts() == {State.DONE: 1}
 
 
 def test_key_that_may_not_read_the_log_disables_only_the_look_up(night: Night) -> None:

@@ -10,7 +10,8 @@ import os
 import sys
 import threading
 import traceback
-from typing import NoReturn
+from contextlib import suppress
+from typing import NoReturn, TextIO
 
 import click
 
@@ -70,8 +71,7 @@ def _main() -> int:
         click.echo("Interrupted; run the same command again to go on.", err=True)
         return exits.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; nothing more can be said to them.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute(sys.stdout)
         return exits.LOOK
     except Exception:  # noqa: BLE001 - the last line of defence: a bug is shown whole, with its own exit code
         click.echo(_without_secrets(traceback.format_exc()), err=True)
@@ -90,14 +90,31 @@ def _without_secrets(trace: str) -> str:
 
 def show(error: LipsyncBatchError) -> None:
     """An expected error, as people read it."""
-    click.echo(f"Error: {error}", err=True)
-    if error.hint:
-        click.echo(f"Hint: {error.hint}", err=True)
+    with suppress(OSError):
+        click.echo(f"Error: {error}", err=True)
+        if error.hint:
+            click.echo(f"Hint: {error.hint}", err=True)
+
+
+def say(text: str) -> None:
+    """A result, on stdout. Where its reader has gone, or its disk is full, the exit code still says how it went."""
+    try:
+        click.echo(text)
+    except OSError:
+        _mute(sys.stdout)
+
+
+def _mute(stream: TextIO) -> None:
+    """Nothing more can be said there; without this the interpreter tries once more when it ends, and exits with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _leave(code: int) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _mute(stream)
     if any(thread.name.startswith("download") for thread in threading.enumerate()):
         # A download that hangs in a read was told to stop and left behind: it must not keep the process.
         os._exit(code)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from lipsync_batch.cli import say
 from lipsync_batch.cli.options import batch_argument, place_options, where_option
 
 
@@ -87,7 +88,7 @@ def run(
     with view(events=events, quiet=quiet, verbose=verbose, clock=Clock()) as shown:
         outcome = job.run(orders, listeners=shown.listeners, say=shown.say)
     if not events:
-        click.echo(outcome.summary)
+        say(outcome.summary)
     ctx.exit(outcome.exit_code)
 
 

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from lipsync_batch.jobs import DataUri, Link, LocalFile, Source
 from lipsync_batch.manifest.faults import FieldError
+from lipsync_batch.masking import mask
 
 Kind = Literal["video", "audio"]
 
@@ -131,11 +132,12 @@ def _matching(pattern: str, base: Path) -> list[Media]:
 
 
 def _no_match(pattern: str, base: Path) -> FieldError:
+    shown = mask(pattern)  # a link that lost its https:// is a pattern, too: it holds a "?", and perhaps a signature
     fixed = _MAGIC.split(pattern, maxsplit=1)[0]
     folder = base / fixed.rpartition("/")[0] if not fixed.startswith("/") else Path(fixed.rpartition("/")[0] or "/")
     if not folder.is_dir():
-        return FieldError(f'"{pattern}" matches no file: there is no folder {folder}', "check the path")
-    return FieldError(f'"{pattern}" matches no file in {folder}', "check the pattern (** goes into folders)")
+        return FieldError(f'"{shown}" matches no file: there is no folder {folder}', "check the path")
+    return FieldError(f'"{shown}" matches no file in {folder}', "check the pattern (** goes into folders)")
 
 
 def _link(text: str) -> Media:

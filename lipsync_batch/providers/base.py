@@ -15,6 +15,9 @@ from typing import Protocol
 from lipsync_batch.capabilities import Capabilities
 from lipsync_batch.jobs import Pair, State
 
+PROBE = "lipsync-batch-probe"
+"""An id that the API cannot know: asking after it costs nothing and says whether the service answers."""
+
 
 class Refusal(StrEnum):
     """Why the provider did not take a submit."""

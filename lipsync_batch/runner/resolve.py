@@ -30,6 +30,8 @@ class ResolveLane:
         self._looked_at = float("-inf")
         self._quiet_since: float | None = None
         self._sooner = asyncio.Event()
+        self._adopting = False
+        """A pair is in doubt no more, and not polled yet: the run is not over."""
 
     def waiting(self) -> bool:
         """Whether there are pairs in doubt that a further look-up may still find.
@@ -37,6 +39,8 @@ class ResolveLane:
         The last one is made when all has been quiet for as long as was asked for.
         """
         context = self._context
+        if self._adopting:
+            return True
         if self._search.denied is not None or not context.reads.any_doubts():
             return False
         return self._looked_at < context.moved_at + context.options.resolve_for
@@ -52,6 +56,7 @@ class ResolveLane:
         """Look up all that is unclear, ever more seldom, until the run stops."""
         context = self._context
         while not context.stop.requested.is_set():
+            self._sooner.clear()
             if doubts := {doubt.client_request_id: doubt for doubt in context.reads.doubts()}:
                 started = context.clock.now()
                 await self._search.sweep(doubts)
@@ -60,7 +65,6 @@ class ResolveLane:
             if (reason := self._search.denied) is not None:
                 context.events.emit(Noticed(message=f"the API's log cannot be read with this key: {reason}"))
                 return
-            self._sooner.clear()
             await context.clock.wait(self._sooner, self._next_pause())
 
     def _next_pause(self) -> float:
@@ -75,9 +79,16 @@ class ResolveLane:
         context = self._context
         if not context.reads.is_in_doubt(doubt.client_request_id):
             return  # another page repeated the row
-        await context.ledger.accepted(
-            doubt.fingerprint, doubt.client_request_id, row.generation_id, quote=row.cost, old=State.UNCLEAR
-        )
+        if context.reads.owner(row.generation_id) is not None:
+            return  # the log is mixed up: it would put the video of another job in this one's place
+        self._adopting = True
+        try:
+            await context.ledger.accepted(
+                doubt.fingerprint, doubt.client_request_id, row.generation_id, quote=row.cost, old=State.UNCLEAR
+            )
+            self._polls.board(doubt.fingerprint)
+        finally:
+            self._adopting = False
         context.moved()
         context.events.emit(
             Moved(
@@ -88,4 +99,3 @@ class ResolveLane:
                 generation_id=row.generation_id,
             )
         )
-        self._polls.board(doubt.fingerprint)

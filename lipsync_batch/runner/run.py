@@ -13,7 +13,7 @@ from typing import Any
 from lipsync_batch.capabilities import MIB
 from lipsync_batch.files import LOWEST_FREE
 from lipsync_batch.jobs import StopReason
-from lipsync_batch.providers.base import Denied, NotFound, Running, Unavailable
+from lipsync_batch.providers.base import PROBE, Denied, NotFound, Running, Unavailable
 from lipsync_batch.runner.context import Context, unless
 from lipsync_batch.runner.download import DownloadLane, Fetcher
 from lipsync_batch.runner.poll import PollLane
@@ -35,8 +35,6 @@ RESOLVE_LOOKS = 1.0
 """Seconds between two looks at whether unclear pairs are still worth waiting for."""
 DISK_LOOKS = 10.0
 """Seconds between two looks at the free space."""
-PROBE = "lipsync-batch-probe"
-"""An id that the API cannot know: asking after it costs nothing and says whether the service answers."""
 
 
 class Run:

@@ -12,7 +12,19 @@ from typing import Any
 from lipsync_batch.errors import DiskError
 from lipsync_batch.events import Moved, Noticed, RateRefused
 from lipsync_batch.jobs import State, StopReason, client_request_id
-from lipsync_batch.providers.base import Accepted, NotSent, Refusal, Refused, Submission, Unclear, Unsent
+from lipsync_batch.providers.base import (
+    PROBE,
+    Accepted,
+    Denied,
+    NotSent,
+    Refusal,
+    Refused,
+    Submission,
+    Throttled,
+    Unavailable,
+    Unclear,
+    Unsent,
+)
 from lipsync_batch.runner.context import Context, uninterrupted
 from lipsync_batch.runner.poll import PollLane
 from lipsync_batch.runner.throttle import Gate, Permit
@@ -231,7 +243,7 @@ class SubmitLane:
         new, code = answer.becomes, str(answer.reason)
         if answer.reason is Unsent.INPUT_CHANGED:
             new = State.FAILED
-        cut = answer.reason is Unsent.BODY_CUT
+        cut = answer.reason is Unsent.BODY_CUT and await self._was_its_size()
         if cut and turn.body_cuts + 1 >= BODY_CUTS:
             new, code = State.FAILED, "too_large"
         await context.insist(
@@ -242,6 +254,31 @@ class SubmitLane:
         self._tell(turn, State.SUBMITTING, new, code=code, message=answer.message)
         if answer.reason is Unsent.UNREACHABLE:
             self._trouble(answer.message)
+
+    async def _was_its_size(self) -> bool:
+        """After a body was cut: whether its size can have been why.
+
+        A server that refuses a large body early, and closes, takes its own words with it. So it is asked something
+        small: what it says to that, it will have said to the submit.
+        """
+        context = self._context
+        if context.stop.requested.is_set():
+            return False
+        permit = await context.throttle.acquire()
+        try:
+            answer = await context.provider.check(PROBE)
+        finally:
+            permit.answered()
+        match answer:
+            case Denied(message=message):
+                context.stop.close_submits(StopReason.CREDENTIALS, f"the API refuses the key: {message}")
+            case Throttled(retry_after=retry_after):
+                self._slow_down(retry_after)
+            case Unavailable(message=message):
+                self._trouble(message)
+            case _:
+                return True
+        return False
 
     async def _unclear(self, turn: Turn, request_id: str, answer: Unclear) -> None:
         context = self._context

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from lipsync_batch.clock import from_iso
+from lipsync_batch.errors import BatchError
 from lipsync_batch.jobs import BatchRecord, RunRecord, StopReason
 from lipsync_batch.store.lane_reads import LaneReads
 from lipsync_batch.store.record_reads import RecordReads
@@ -25,9 +26,13 @@ class Reads(LaneReads, RecordReads, RemedyReads):
         return None if row is None else _batch(row)
 
     def batch(self) -> BatchRecord:
-        """What the folder is bound to, in a store of which that is known."""
+        """What the folder is bound to. BatchError where its first run ended before it could say so."""
         record = self.bound()
-        assert record is not None
+        if record is None:
+            raise BatchError(
+                "the first run of this batch ended before it began: nothing was submitted",
+                hint="`lipsync-batch run MANIFEST` begins it.",
+            )
         return record
 
     def runs(self) -> list[RunRecord]:
