@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: check lint type imports test demo fix clean
+.PHONY: check lint type imports test guards demo fix clean
 
 # What CI runs.
 check: lint type imports test
@@ -26,6 +26,10 @@ imports: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
+
+# Each guard of the laws is taken out of a copy of the program; a test must fail then.
+guards: $(INSTALLED)
+	$(BIN)/python tests/guards.py
 
 demo: $(INSTALLED)
 	$(BIN)/lipsync-batch run manifests/demo.yaml --sandbox

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from datetime import timedelta
 from itertools import count, pairwise
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from runner_factory import START, Night, errored, make_job, make_pair
 
+from lipsync_batch import files
 from lipsync_batch.events import Moved
 from lipsync_batch.fetch import BadFile, Broken, DiskFull, LinkDead
 from lipsync_batch.jobs import State, StopReason
@@ -659,3 +662,38 @@ def test_accepted_is_what_a_provider_says(night: Night) -> None:
 
     assert night.record("job-00000").generation_id.startswith("-0:gen/")
     assert night.counts() == {State.DONE: 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        pytest.param(Accepted(generation_id="g"), State.SUBMITTED, id="accepted"),
+        pytest.param(BAD_KEY, State.PENDING, id="key refused"),
+        pytest.param(FORBIDDEN, State.PENDING, id="forbidden"),
+        pytest.param(THROTTLED, State.PENDING, id="throttled"),
+        pytest.param(INVALID, State.FAILED, id="invalid"),
+        pytest.param(UNREACHABLE, State.PENDING, id="not sent"),
+        pytest.param(UNCLEAR, State.UNCLEAR, id="unclear"),
+    ],
+)
+def test_what_each_answer_makes_of_a_pair_is_the_table(answer: Submission, state: State) -> None:
+    """DESIGN's table of what a POST may mean, in values."""
+    assert answer.becomes is state
+
+
+def test_checksum_is_committed_before_the_file_has_its_name(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever finds a file under a final name can tell whether it is the right one, whenever the process died."""
+    committed = []
+    land = files.land
+
+    def landing(part: Path, final: Path) -> None:
+        committed.append(night.store._database.execute("SELECT sha256, bytes FROM pairs").fetchone())
+        land(part, final)
+
+    monkeypatch.setattr(files, "land", landing)
+    night.holds(jobs(1))
+
+    night.run()
+
+    content = night.folder.path("job-00000.mp4").read_bytes()
+    assert [tuple(row) for row in committed] == [(hashlib.sha256(content).hexdigest(), len(content))]

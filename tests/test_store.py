@@ -30,12 +30,12 @@ def test_move_from_another_state_changes_nothing(night: Night) -> None:
     """Two writers, or a bug, must not walk a pair backwards."""
     night.holds([make_job(0)])
 
-    async def ready_before_submitted() -> None:
+    async def fail_before_submitted() -> None:
         with night.writing() as ledger:
-            await ledger.ready(make_pair(0).fingerprint, "lb1.x.y.1", link="https://x", link_bytes=None, usage=None)
+            await ledger.fail(make_pair(0).fingerprint, State.SUBMITTED, code="lost", message="unknown")
 
     with pytest.raises(StalePairError):
-        night.do(ready_before_submitted())
+        night.do(fail_before_submitted())
     assert night.counts() == {State.PENDING: 1}
 
 

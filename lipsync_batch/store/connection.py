@@ -96,9 +96,14 @@ def _migrate(database: Database, existing: Path | None) -> None:
     if existing is not None and _names(database, existing) - _ours():
         raise _too_new(existing)
     pending = migrations.pending(database)
-    if pending and existing is not None and migrations.applied(database):
+    if pending and existing is not None and _is_bound(database):
         _keep_copy(database, existing.with_name(f"jobs.before-{pending[0].name}.db"))
     migrations.apply(database)
+
+
+def _is_bound(database: Database) -> bool:
+    """Whether the file holds a batch. One whose making was cut short by a kill has nothing worth a copy."""
+    return "batch" in database.table_names() and database.execute("SELECT 1 FROM batch").fetchone() is not None
 
 
 def _keep_copy(database: Database, copy: Path) -> None:
