@@ -53,6 +53,8 @@ class Status:
     troubled: Sequence[JobRecord]
     running: bool
     """Whether a process holds the batch now."""
+    left_behind: Mapping[State, int]
+    """Pairs of rows that are gone, which may have been paid for and are not in `superseded/` yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,6 +194,7 @@ class Batch:
                 causes=reads.error_counts(),
                 troubled=reads.troubled(SHOWN_TROUBLES),
                 running=lock.is_held(self.location.folder.state),
+                left_behind=reads.left_behind(),
             )
 
     def history(self, key: str) -> History:

@@ -371,6 +371,7 @@ def test_unclear_row_that_was_removed_can_still_be_resolved(unclear: Project) ->
     """No job wants it any more, but it may have been paid for: it is named by its request id."""
     unclear.write("b,zwei")
     unclear.run()
+    assert "Of rows that are gone: 1 unclear" in unclear.call("status", str(unclear.manifest))[1]
     (left,) = unclear.batch.resolve().left
 
     code, _ = unclear.call("resolve", str(unclear.manifest), left, f"--adopt={ids(unclear)['eins']}")

@@ -15,6 +15,7 @@ from lipsync_batch.report.advice import next_steps
 from lipsync_batch.store.staging import PAID, Change
 from lipsync_batch.ui import plain
 
+SHOWN_TROUBLES = 5
 _CHANGES = {
     Change.NEW: "to be submitted",
     Change.CHANGED: "another video is wanted under the same key; to be submitted",
@@ -77,14 +78,19 @@ def status_lines(status: Status) -> Iterator[str]:
     for state, number in status.counts.items():
         if number and state is not State.DONE:
             yield f"  {number:>9,}  {state}"
+    if status.left_behind:
+        left = ", ".join(f"{number:,} {state}" for state, number in status.left_behind.items())
+        yield f"Of rows that are gone: {left}; `run` collects them, `resolve` looks up what is unclear"
     if status.runs:
         last = status.runs[-1]
         ended = "still going on" if status.running else f"ended {_time(last.ended_at)}: {_ended(status)}"
         yield f"Last run: started {_time(last.started_at)}, {ended}"
     for state, code, number in status.causes[:5]:
         yield f"{number:,} {state}: {code}"
-    for job in status.troubled[:5]:
+    for job in status.troubled[:SHOWN_TROUBLES]:
         yield plain(f"  {job.key}: {job.error_message}")[:200]
+    if (more := status.counts[State.FAILED] + status.counts[State.UNCLEAR] - SHOWN_TROUBLES) > 0:
+        yield f"  ... and {more:,} more; the report has them all"
     if not status.running:
         reason = status.runs[-1].stop_reason if status.runs else StopReason.FINISHED
         for step in next_steps(reason, status.counts, status.folder):
@@ -104,6 +110,7 @@ def status_document(status: Status) -> dict[str, Any]:
         "manifest": status.batch.manifest,
         "running": status.running,
         "counts": status.counts,
+        "left_behind": status.left_behind,
         "causes": [{"state": state, "code": code, "jobs": number} for state, code, number in status.causes],
         "runs": [_plain_values(asdict(run)) for run in status.runs],
     }

@@ -53,6 +53,16 @@ class RecordReads(Query):
         )
         return _all_states(rows)
 
+    def left_behind(self) -> dict[State, int]:
+        """Pairs that no job wants any more, and that are not settled yet although they may have been paid for."""
+        rows = self._rows(
+            """
+            SELECT state, count(*) AS n FROM pairs
+            WHERE wanted = 0 AND state IN ('submitting', 'submitted', 'ready', 'unclear') GROUP BY state
+            """
+        )
+        return {State(row["state"]): row["n"] for row in rows}
+
     def costs(self) -> Costs:
         """What the wanted pairs were estimated at, and what the ledger's generations were quoted and charged."""
         estimate = self._one("SELECT sum(estimate) AS estimated FROM pairs WHERE wanted = 1")
