@@ -31,6 +31,7 @@ from lipsync_batch.report import Paths, write_reports
 from lipsync_batch.resolving import Resolved
 from lipsync_batch.runlog import RunLog
 from lipsync_batch.runner.throttle import Throttle
+from lipsync_batch.runner.work import take_up
 from lipsync_batch.session import Orders, Outcome, Session
 from lipsync_batch.settings import Settings
 from lipsync_batch.store import Store
@@ -339,7 +340,7 @@ def _bound_manifest(place: Location) -> Path:
 async def _take_up(store: Store, log: RunLog) -> None:
     """What a dead run left half said."""
     with store.writing(log.durable) as ledger:
-        await ledger.interrupted_submits()
+        await take_up(store.reads, ledger, log.accepted)
 
 
 def _must_know(store: Store, keys: Sequence[str]) -> None:

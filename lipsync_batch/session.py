@@ -314,4 +314,5 @@ class Session:
     def _abort(self, store: Store, number: int, reason: StopReason) -> None:
         """The second signal: a true report, and out. What is on the wire is `unclear` at the next start."""
         outcome = self._end(store, number, reason)
+        self._say(outcome.summary)
         os._exit(outcome.exit_code)

@@ -197,6 +197,8 @@ def live(stream: TextIO) -> Iterator[View]:
         tally.listen(event)
         if isinstance(event, RunStarted):
             drawn.start()  # not before: until then there may be questions to answer
+        elif isinstance(event, RunEnded):
+            drawn.stop()  # the process may end at once after this, and the terminal needs its cursor back
 
     try:
         yield View([listen], say)

@@ -24,11 +24,24 @@ from lipsync_batch.runner.throttle import Throttle
 from lipsync_batch.settings import Rate
 from lipsync_batch.store import Store
 from lipsync_batch.store.ledger import Ledger
+from lipsync_batch.store.reads import Reads
 
 LAST_SETTLE = 20.0
 """How long the end of a run may take to read what was charged. Seconds."""
 UNREACHABLE = (StopReason.OUTAGE, StopReason.CREDENTIALS)
 _SIGNALS = {signal.SIGINT: StopReason.INTERRUPTED, signal.SIGTERM: StopReason.TERMINATED}
+
+
+Journalled = Callable[[Collection[str]], Mapping[str, Accepted]]
+"""Answers that a dead run wrote to run.log and not to jobs.db any more, by client request id."""
+
+
+async def take_up(reads: Reads, ledger: Ledger, journalled: Journalled) -> None:
+    """Submits that a dead run was at: those whose answer is in its journal go on, the others are in doubt."""
+    if interrupted := reads.interrupted():
+        for request_id, answer in journalled(interrupted.keys()).items():
+            await ledger.accepted(interrupted[request_id], request_id, answer.generation_id, quote=answer.quote)
+    await ledger.interrupted_submits()
 
 
 class Work:
@@ -49,7 +62,7 @@ class Work:
         budget: int | None = None,
         verify: bool = False,
         requests_before: int = 0,
-        journalled: Callable[[Collection[str]], Mapping[str, Accepted]] = lambda _: {},
+        journalled: Journalled = lambda _: {},
         aborted: Callable[[StopReason], None] | None = None,
     ) -> None:
         """`journalled` looks up the answers that a dead run wrote to run.log and not to jobs.db any more."""
@@ -71,7 +84,7 @@ class Work:
     async def run(self, ledger: Ledger, *, resumed: bool) -> StopReason:
         """Resolve what a dead run left, put files in their places, then run the lanes."""
         reads = self._store.reads
-        await self._take_up(ledger)
+        await take_up(reads, ledger, self._journalled)
         record = reads.batch()
         self._events.emit(
             RunStarted(
@@ -93,13 +106,6 @@ class Work:
                 with context.in_order():
                     await self._settle_last(context)
             return reason
-
-    async def _take_up(self, ledger: Ledger) -> None:
-        """Submits that a dead run was at: those whose answer is in its journal go on, the others are in doubt."""
-        if interrupted := self._store.reads.interrupted():
-            for request_id, answer in self._journalled(interrupted.keys()).items():
-                await ledger.accepted(interrupted[request_id], request_id, answer.generation_id, quote=answer.quote)
-        await ledger.interrupted_submits()
 
     async def _settle_last(self, context: Context) -> None:
         """What was taken in this run, as far as the account says so already; nobody is kept waiting for it."""
