@@ -562,6 +562,16 @@ def test_budget_stops_the_submits_in_time(night: Night) -> None:
     assert night.counts() == {State.DONE: 4, State.PENDING: 6}
 
 
+def test_generation_that_failed_makes_room_in_the_budget(night: Night) -> None:
+    """What the provider gives up is not charged: the next pair may have its money, in the same run."""
+    night.provider.checking = lambda id_: errored() if id_.startswith("-0:") else None
+    night.holds(jobs(5))
+
+    assert night.run(budget=3 * 240_000, max_in_flight=1) is StopReason.BUDGET
+
+    assert night.counts() == {State.DONE: 3, State.FAILED: 1, State.PENDING: 1}
+
+
 def test_deadline_ends_the_run_and_keeps_the_ids(night: Night) -> None:
     """The next run polls what was still running."""
     night.provider.seconds = 600.0

@@ -24,5 +24,5 @@ class Budget:
         self.spent += max(0, (quote or 0) - reserve)
 
     def release(self, reserve: int) -> None:
-        """Nothing was taken, nothing is charged."""
+        """Nothing was taken, or the provider gave it up: nothing is charged."""
         self.spent -= reserve

@@ -15,6 +15,8 @@ MEMORY = 40.0
 """About so many of the newest observations decide."""
 WORTH_ASKING = 0.35
 """Ask when it is this likely that the generation has finished since it was last asked."""
+MOST = 0.9
+"""The share of generations that are most of them."""
 LONGEST_WAIT = 300.0
 SCOUTS = 3
 OVERDUE_SECONDS = 3_600.0
@@ -51,6 +53,11 @@ class Forecast:
         """The standard deviation of the logarithm; never so small that a late one is never asked."""
         mean = self._sum / self._weight
         return max(0.05, math.sqrt(max(0.0, self._squares / self._weight - mean * mean)))
+
+    @property
+    def most(self) -> float:
+        """The age by which most generations have ended."""
+        return math.exp(NormalDist(math.log(self.median), self.spread).inv_cdf(MOST))
 
     def next_ask(self, age: float, *, scout: bool = False) -> float:
         """The age at which to ask a generation next that was still running at `age`.

@@ -244,6 +244,7 @@ class PollLane:
         await self._context.ledger.provider_error(
             flight.fingerprint, flight.client_request_id, new, code=answer.code, message=answer.message, raw=answer.raw
         )
+        self._context.budget.release(flight.held)
         self._leave(tracked, new, code=answer.code, message=answer.message)
 
     async def _not_found(self, tracked: _Tracked) -> None:

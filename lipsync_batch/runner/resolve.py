@@ -86,6 +86,7 @@ class ResolveLane:
             await context.ledger.accepted(
                 doubt.fingerprint, doubt.client_request_id, row.generation_id, quote=row.cost, old=State.UNCLEAR
             )
+            context.budget.quoted(doubt.reserve, row.cost)
             self._polls.board(doubt.fingerprint)
         finally:
             self._adopting = False

@@ -7,6 +7,7 @@ answer makes of the pair is said in `providers.base.Submission`; here it is carr
 from __future__ import annotations
 
 from collections.abc import Collection, Coroutine
+from datetime import datetime, timedelta
 from typing import Any
 
 from lipsync_batch.errors import DiskError
@@ -35,6 +36,8 @@ FIRST_SUBMITS = 2
 SUBMITS_AT_ONCE = 8
 """Unanswered submits, from the first ones on: a burst of connections overflows the backlog of a small server, which
 then resets what it never read, and for us that is `unclear`."""
+NOTICEABLE = 0.001
+"""Seconds below which the store's instants do not tell times apart."""
 BODY_CUTS = 2
 """A body that was cut so often is too large for the way to the API."""
 
@@ -81,8 +84,11 @@ class SubmitLane:
             return None
         if context.breaker.is_open:
             return max(0.0, context.breaker.probe_at - context.clock.now())
-        wait = self._gate.opens_at - context.clock.now()
-        return wait if wait > 0 else None
+        waits = [self._gate.opens_at - context.clock.now()]
+        if doubts := self._in_doubt():
+            age = (context.clock.utc() - doubts[0]).total_seconds()
+            waits.append(max(NOTICEABLE, context.forecast.most - age))
+        return min((wait for wait in waits if wait > 0), default=None)
 
     def _closed(self) -> bool:
         stop = self._context.stop
@@ -98,7 +104,13 @@ class SubmitLane:
             return False
         if self._forbidden and self._on_the_wire:
             return False  # after a 403 one at a time, to learn whether it meant the pair or the account
-        return self._polls.alive + len(self._on_the_wire) < context.options.max_in_flight
+        alive = self._polls.alive + len(self._in_doubt()) + len(self._on_the_wire)
+        return alive < context.options.max_in_flight
+
+    def _in_doubt(self) -> list[datetime]:
+        """When the submits left that may have been accepted, and whose generations may still hold slots."""
+        context = self._context
+        return context.reads.doubts_since(context.clock.utc() - timedelta(seconds=context.forecast.most))
 
     def _peek(self) -> Turn | None:
         """The first pair of the page, which is read again when it is used up; pairs that met a 403 come last."""

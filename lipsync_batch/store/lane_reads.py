@@ -43,6 +43,8 @@ class Flight:
     provider_errors: int
     link_refreshes: int
     """Over zero: the video was finished once, and only a fresh link is wanted."""
+    held: int
+    """What the budget holds for it, in micro-USD."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +75,8 @@ class Doubt:
     client_request_id: str
     name: str
     intended_at: datetime
+    reserve: int
+    """What the budget holds for it, in micro-USD."""
 
 
 class LaneReads(FileReads):
@@ -198,7 +202,7 @@ class LaneReads(FileReads):
         """Submits that may have been accepted, oldest first."""
         rows = self._rows(
             f"""
-            SELECT p.fingerprint, p.last_output, g.client_request_id, g.intended_at
+            SELECT p.fingerprint, p.last_output, g.client_request_id, g.intended_at, g.reserve
             FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
             WHERE p.state = '{State.UNCLEAR}' ORDER BY g.intended_at
             """
@@ -209,6 +213,7 @@ class LaneReads(FileReads):
                 client_request_id=row["client_request_id"],
                 name=row["last_output"],
                 intended_at=from_iso(row["intended_at"]),
+                reserve=row["reserve"],
             )
             for row in rows
         ]
@@ -227,6 +232,18 @@ class LaneReads(FileReads):
     def any_doubts(self) -> bool:
         """Whether any submit may have been accepted without our knowing its id."""
         return self._one("SELECT 1 FROM pairs WHERE state = :state LIMIT 1", state=State.UNCLEAR) is not None
+
+    def doubts_since(self, earliest: datetime) -> list[datetime]:
+        """When the submits left that may have been accepted, oldest first; none from before `earliest`."""
+        rows = self._rows(
+            """
+            SELECT g.intended_at FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
+            WHERE p.state = :state AND g.intended_at > :earliest ORDER BY g.intended_at
+            """,
+            state=State.UNCLEAR,
+            earliest=iso(earliest),
+        )
+        return [from_iso(row["intended_at"]) for row in rows]
 
     def is_in_doubt(self, client_request_id: str) -> bool:
         """Whether a generation is still unclear."""
@@ -286,7 +303,7 @@ class LaneReads(FileReads):
 
 _FLIGHT = """
     SELECT p.fingerprint, p.provider_errors, p.link_refreshes, p.last_output,
-        g.client_request_id, g.generation_id, g.accepted_at
+        g.client_request_id, g.generation_id, g.accepted_at, max(g.reserve, coalesce(g.quote, 0)) AS held
     FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
 """
 
@@ -300,4 +317,5 @@ def _flight(row: sqlite3.Row) -> Flight:
         accepted_at=from_iso(row["accepted_at"]),
         provider_errors=row["provider_errors"],
         link_refreshes=row["link_refreshes"],
+        held=row["held"],
     )

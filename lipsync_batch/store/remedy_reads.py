@@ -48,7 +48,7 @@ class RemedyReads(Query):
         condition = f"({_NAMED} OR g.client_request_id IN (SELECT value FROM json_each(:names)))" if names else "TRUE"
         rows = self._rows(
             f"""
-            SELECT p.fingerprint, g.client_request_id, g.intended_at, coalesce(
+            SELECT p.fingerprint, g.client_request_id, g.intended_at, g.reserve, coalesce(
                 (SELECT j.key FROM jobs AS j WHERE j.fingerprint = p.fingerprint ORDER BY position LIMIT 1),
                 g.client_request_id
             ) AS name
@@ -63,6 +63,7 @@ class RemedyReads(Query):
                 client_request_id=row["client_request_id"],
                 name=row["name"],
                 intended_at=from_iso(row["intended_at"]),
+                reserve=row["reserve"],
             )
             for row in rows
         ]
