@@ -267,7 +267,7 @@ class Batch:
             _must_know(store, [name for name in names if not store.reads.is_request(name)])
             asyncio.run(_take_up(store, log))
             doubts = resolving.chosen_doubts(store, names)
-            if not doubts:
+            if not doubts and not store.reads.written_off():
                 return Resolved()
             if resubmit:
                 if not confirm(f"Send {len(doubts):,} again? What was accepted after all is then paid for twice."):

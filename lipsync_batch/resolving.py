@@ -46,6 +46,8 @@ class Resolved:
     """(key, generation id)."""
     moved: Sequence[str] = ()
     """Keys of those that a person's decision moved."""
+    found_late: Sequence[tuple[str, str]] = ()
+    """(key, generation id) of submits that a person had written off, and that were accepted after all."""
     left: Sequence[str] = ()
     """Keys of those that are still unclear."""
     denied: str | None = None
@@ -62,18 +64,29 @@ async def look_up(
     names: Sequence[str] = (),
     seconds: float,
 ) -> Resolved:
-    """Look unclear pairs up in the provider's log, again and again for so many seconds, and adopt what it names."""
+    """Look unclear pairs up in the provider's log, again and again for so many seconds, and adopt what it names.
+
+    What a person has written off is looked for besides, once.
+    """
     adopted: list[tuple[str, str]] = []
+    late: list[tuple[str, str]] = []
     reads = store.reads
     with store.writing(log.durable) as ledger:
 
         async def found(doubt: Doubt, row: LogRow) -> None:
-            if reads.is_in_doubt(doubt.client_request_id) and reads.owner(row.generation_id) is None:
+            if reads.owner(row.generation_id) is not None:
+                return  # a page repeated the row, or the log is mixed up
+            if reads.is_in_doubt(doubt.client_request_id):
                 await _adopt(ledger, log, doubt, row.generation_id, quote=row.cost)
                 adopted.append((doubt.name, row.generation_id))
+            else:
+                await ledger.found_late(doubt.fingerprint, doubt.client_request_id, row.generation_id)
+                late.append((doubt.name, row.generation_id))
 
         search = LogSearch(provider, throttle, clock, found)
         until, pause = clock.now() + seconds, FIRST_PAUSE
+        if written_off := reads.written_off():
+            await search.sweep({doubt.client_request_id: doubt for doubt in written_off})
         while (doubts := reads.unclear(names)) and search.denied is None:
             await search.sweep({doubt.client_request_id: doubt for doubt in doubts})
             left = until - clock.now()
@@ -81,7 +94,7 @@ async def look_up(
                 break
             await clock.sleep(min(pause, left))
             pause = min(LONGEST_PAUSE, pause * 1.5)
-    return Resolved(adopted=adopted, left=_keys(reads.unclear(names)), denied=search.denied)
+    return Resolved(adopted=adopted, found_late=late, left=_keys(reads.unclear(names)), denied=search.denied)
 
 
 async def adopt(store: Store, log: RunLog, provider: Provider, name: str, generation_id: str) -> Resolved:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+from base64 import b64encode, urlsafe_b64encode
+from html import escape
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import Mark
 
-from lipsync_batch.masking import HIDDEN, LIMIT, MOST, mask, mask_link
+from lipsync_batch.masking import HIDDEN, LIMIT, MOST, holds, mask, mask_link
 
 SECRET = "s3cr3t"
 
@@ -72,6 +79,33 @@ def test_place_of_a_link_is_left() -> None:
 @pytest.mark.parametrize("form", ["sk/live+1", "sk%2Flive%2B1"])
 def test_known_secret_is_hidden_wherever_it_stands(form: str) -> None:
     assert mask(f"see{form}here", secrets={"sk/live+1"}) == "see***here"
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=16, max_size=64))
+def test_known_secret_is_hidden_in_every_form(secret: str) -> None:
+    """Servers quote requests escaped, encoded, and quoted once more by the next one on the way."""
+    mark, in_json, in_url = Mark(secret), json.dumps(secret), quote(secret, safe="")
+    forms = [in_json, in_json.replace("/", "\\/"), json.dumps(in_json), repr(in_json.encode()), in_url, quote(in_url)]
+    forms += [escape(secret), escape(escape(secret)), secret.encode().hex().upper()]
+    forms += [re.sub("[<>&'/]", lambda c: f"\\u{ord(c[0]):04x}", in_json)]  # as Go and PHP write JSON
+    for user in (b"", b"u", b"me"):
+        forms += [encode(user + secret.encode() + b"!").decode() for encode in (b64encode, urlsafe_b64encode)]
+
+    for form in forms:
+        masked = mask(f"see {form} here", secrets={secret})
+        assert HIDDEN in masked
+        assert not mark.found_in(masked)
+
+
+def test_form_that_is_too_short_to_tell_hides_nothing() -> None:
+    """The Base64 of a short secret stands in innocent words."""
+    assert mask("YWJj 616263", secrets={"abc"}) == "YWJj 616263"
+
+
+@pytest.mark.parametrize("text", ["no key", "sk/live+1", '{"k": "sk\\/live+1"}'])
+def test_text_that_holds_a_secret_is_known(text: str) -> None:
+    assert holds(text, {"sk/live+1"}) == ("live" in text)
 
 
 def test_secret_that_holds_another_is_hidden_whole() -> None:

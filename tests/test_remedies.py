@@ -418,6 +418,28 @@ def test_summary_names_the_way_on_for_unclear_jobs(unclear: Project) -> None:
     assert json.loads(outcome.reports.json.read_text())["counts"]["unclear"] == 1
 
 
+def test_given_up_pair_that_the_log_names_later_is_fetched_for_nothing(project: Project) -> None:
+    """It was paid for after all, and is not lost: neither the money nor the video."""
+    project.write("a,eins", "b,zwei")
+    project.api.log_lag = 10_000
+    lose(project.api, "eins", "zwei")
+    project.run()
+    project.batch.resolve(["a"], give_up=True)
+    project.batch.resolve(["b"], resubmit=True)
+    project.api.on_submit = None
+    project.run()
+    project.api.log_lag = 0
+
+    code, said = project.call("resolve", str(project.manifest))
+    project.batch.retry()
+
+    assert code == 0
+    assert said.count("accepted after all") == 2
+    assert project.run().exit_code == 0
+    assert project.paid() == {"eins": 1, "zwei": 2}
+    assert [g.generation_id is not None for g in project.batch.history("b").generations] == [True, True]
+
+
 def test_nothing_unclear_is_said_so(project: Project) -> None:
     project.write("a,eins")
     project.run()

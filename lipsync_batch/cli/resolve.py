@@ -68,6 +68,10 @@ def _tell(resolved: Resolved, folder: Path, *, resubmit: bool) -> None:
 
     for key, generation_id in resolved.adopted:
         click.echo(plain(f"{key}: accepted as {generation_id}; `run` fetches it"))
+    for key, generation_id in resolved.found_late:
+        click.echo(plain(f"{key}: what was written off was accepted after all, as {generation_id}"))
+    if resolved.found_late:
+        click.echo(f"{command('retry', folder)} fetches those that were given up, for nothing.")
     if resolved.moved and resubmit:
         click.echo(f"{len(resolved.moved):,} to be sent again: what was accepted after all is paid for twice.")
     elif resolved.moved:
@@ -78,7 +82,7 @@ def _tell(resolved: Resolved, folder: Path, *, resubmit: bool) -> None:
         click.echo(plain(f"The provider's log cannot be read with this key: {resolved.denied}"))
     if resolved.left:
         _tell_left(resolved, folder)
-    elif not (resolved.adopted or resolved.moved):
+    elif not (resolved.adopted or resolved.moved or resolved.found_late):
         click.echo("Nothing is unclear.")
     if resolved.adopted or (resolved.moved and resubmit):
         click.echo(f"Next: {command('run', folder)}")

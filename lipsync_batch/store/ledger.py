@@ -358,6 +358,35 @@ class Ledger:
             ),
         )
 
+    async def found_late(self, fingerprint: str, client_request_id: str, generation_id: str) -> None:
+        """A submit that a person had written off was accepted after all: its id, so that its charge is known as ours.
+
+        Where the pair was given up, and nothing else was tried since, `retry` polls this id now, for nothing.
+        """
+        columns = {
+            "id": client_request_id,
+            "generation_id": generation_id,
+            "fingerprint": fingerprint,
+            "failed": State.FAILED,
+            "now": self._now(),
+        }
+        await self._writer.put(
+            Statement(
+                "UPDATE generations SET generation_id = :generation_id, accepted_at = :now, outcome = 'accepted' "
+                "WHERE client_request_id = :id AND live = 0 AND generation_id IS NULL",
+                columns,
+                expect=1,
+            ),
+            Statement(
+                """
+                UPDATE generations SET live = 1 WHERE client_request_id = :id
+                    AND attempt = (SELECT max(attempt) FROM generations WHERE fingerprint = :fingerprint)
+                    AND EXISTS (SELECT 1 FROM pairs WHERE fingerprint = :fingerprint AND state = :failed)
+                """,
+                columns,
+            ),
+        )
+
     async def redo(self, old: str, new: Pair, *, reason: str) -> None:
         """Another take of a finished pair takes its place: for its jobs now, and wherever a manifest names the old one.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -48,25 +49,22 @@ class RemedyReads(Query):
         condition = f"({_NAMED} OR g.client_request_id IN (SELECT value FROM json_each(:names)))" if names else "TRUE"
         rows = self._rows(
             f"""
-            SELECT p.fingerprint, g.client_request_id, g.intended_at, g.reserve, coalesce(
-                (SELECT j.key FROM jobs AS j WHERE j.fingerprint = p.fingerprint ORDER BY position LIMIT 1),
-                g.client_request_id
-            ) AS name
-            FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
+            SELECT {_DOUBT} FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
             WHERE p.state = '{State.UNCLEAR}' AND {condition} ORDER BY g.intended_at
             """,
             names=json.dumps(list(names)),
         )
-        return [
-            Doubt(
-                fingerprint=row["fingerprint"],
-                client_request_id=row["client_request_id"],
-                name=row["name"],
-                intended_at=from_iso(row["intended_at"]),
-                reserve=row["reserve"],
-            )
-            for row in rows
-        ]
+        return list(map(_doubt, rows))
+
+    def written_off(self) -> list[Doubt]:
+        """Submits that a person gave up, or sent again, without knowing whether they were accepted; oldest first."""
+        rows = self._rows(
+            f"""
+            SELECT {_DOUBT} FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint
+            WHERE g.live = 0 AND g.generation_id IS NULL AND g.outcome IN ('unclear', 'given_up') ORDER BY g.intended_at
+            """
+        )
+        return list(map(_doubt, rows))
 
     def wanted_by(self, keys: Collection[str]) -> list[Wanted]:
         """The pairs that jobs want, in manifest order, each once."""
@@ -129,6 +127,21 @@ class RemedyReads(Query):
 
     def keys(self) -> Iterator[str]:
         return (row["key"] for row in self._rows("SELECT key FROM jobs ORDER BY position"))
+
+
+_DOUBT = """p.fingerprint, g.client_request_id, g.intended_at, g.reserve, coalesce(
+    (SELECT j.key FROM jobs AS j WHERE j.fingerprint = p.fingerprint ORDER BY position LIMIT 1), g.client_request_id
+) AS name"""
+
+
+def _doubt(row: sqlite3.Row) -> Doubt:
+    return Doubt(
+        fingerprint=row["fingerprint"],
+        client_request_id=row["client_request_id"],
+        name=row["name"],
+        intended_at=from_iso(row["intended_at"]),
+        reserve=row["reserve"],
+    )
 
 
 _NAMED = """EXISTS (
