@@ -53,6 +53,8 @@ class SandboxProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
+                # The key of the real account is none of its business.
+                env={name: value for name, value in os.environ.items() if not name.startswith("AIMLAPI_")},
             )
         try:
             self.base_url = self._wait_until_ready()

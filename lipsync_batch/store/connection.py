@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -63,10 +63,10 @@ def open_memory() -> Database:
     return database
 
 
-def open_readonly(path: Path, *, older: bool = False) -> Database:
+def open_readonly(path: Path) -> Database:
     """Look without a lock and without writing, while a run may hold the batch.
 
-    BatchError for one that an older version made: what may be asked of it is not known; `older` looks all the same.
+    What an older version made is looked at in a passing copy, which is brought up to date; the file stays as it is.
     """
     if not path.exists():
         raise BatchError(f"{path}: there is no such batch", hint="Was it run at all? `lipsync-batch run` makes it.")
@@ -75,9 +75,19 @@ def open_readonly(path: Path, *, older: bool = False) -> Database:
         database = Database(connection)
         if _names(database, path) - _ours():
             raise _too_new(path)
-        if migrations.pending(database) and not older:
-            raise BatchError(f"{path}: made by an older version", hint="`lipsync-batch run` brings it up to date.")
-    return database
+        if not migrations.pending(database):
+            return database
+        return _up_to_date_copy(connection)
+
+
+def _up_to_date_copy(older: Connection) -> Database:
+    """A copy in a file without a name, which is gone when it is closed."""
+    copy = connect("")
+    with _kept(copy), closing(older):
+        older.backup(copy)
+        database = Database(copy)
+        migrations.apply(database)
+        return database
 
 
 @contextmanager

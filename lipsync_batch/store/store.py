@@ -50,8 +50,8 @@ class Store:
 
     @classmethod
     def binding(cls, path: Path, clock: Clock) -> BatchRecord:
-        """What a batch is bound to, also where an older version made it: that table is the same in every schema."""
-        with closing(cls(open_readonly(path, older=True), path, clock)) as store:
+        """What a batch is bound to."""
+        with closing(cls.read_only(path, clock)) as store:
             return store.reads.batch()
 
     def close(self) -> None:

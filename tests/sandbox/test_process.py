@@ -121,3 +121,14 @@ def test_it_listens_on_loopback(tmp_path: Path) -> None:
     """Any key spends there: nobody else on the network may."""
     with SandboxProcess(tmp_path / "data") as sandbox:
         assert sandbox.base_url.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.slow
+def test_key_of_the_real_account_is_not_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox is a server that others may reach: what it does not know it cannot show."""
+    monkeypatch.setenv("AIMLAPI_API_KEY", "sk-of-the-real-account")
+
+    with SandboxProcess(tmp_path):
+        environ = Path(f"/proc/{pid_in(tmp_path)}/environ").read_bytes()
+
+    assert b"sk-of-the-real-account" not in environ
