@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: check lint type imports test guards demo fix clean
+.PHONY: check lint type imports test soak guards demo fix clean
 
 # What CI runs.
 check: lint type imports test
@@ -25,7 +25,11 @@ imports: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 4 --dist worksteal
+
+# 20,000 kills at every point of a run, and between them; an hour or more.
+soak: $(INSTALLED)
+	$(BIN)/python tests/crash_matrix.py soak
 
 # Each guard of the laws is taken out of a copy of the program; a test must fail then.
 guards: $(INSTALLED)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice, takewhile
 from pathlib import Path
 
 from lipsync_batch.capabilities import LIP_SYNC
@@ -117,7 +118,8 @@ class FakeProvider:
         self.pairs[pair.fingerprint] += 1
         self.started[generation_id] = self.clock.now()
         now = self.clock.now()
-        self.most_alive = max(self.most_alive, sum(now - at < self.seconds for at in self.started.values()))
+        alive = sum(1 for _ in takewhile(lambda at: now - at < self.seconds, reversed(self.started.values())))
+        self.most_alive = max(self.most_alive, alive)
         return generation_id
 
     async def submit(self, pair: Pair, client_request_id: str, *, cut: asyncio.Event | None = None) -> Submission:
@@ -150,13 +152,15 @@ class FakeProvider:
         await self.clock.sleep(self.latency)
         if self.logged is not None:
             return self.logged()
+        now, earliest = self.clock.now(), (since - START).total_seconds()
+        newest_first = takewhile(lambda row: self.started[row[1]] >= earliest, reversed(self.charged.items()))
+        ended = (row for row in newest_first if now - self.started[row[1]] >= self.seconds)
+        end = offset + 100
         rows = [
             LogRow(client_request_id=request_id, generation_id=generation_id, failed=False)
-            for request_id, generation_id in self.charged.items()
-            if self.clock.now() - self.started[generation_id] >= self.seconds
+            for request_id, generation_id in islice(ended, offset, end + 1)
         ]
-        end = offset + 100
-        return LogPage(rows=tuple(rows[offset:end]), next_offset=end if len(rows) > end else None)
+        return LogPage(rows=tuple(rows[:100]), next_offset=end if len(rows) > 100 else None)
 
     async def charges(
         self, *, since: datetime, cursor: str | None = None
@@ -167,9 +171,7 @@ class FakeProvider:
             return self.charges_told
         start = int(cursor or 0)
         end = start + 2
-        return ChargePage(
-            charges=tuple(self.taken[start:end]), next_cursor=str(end) if len(self.taken) > end else None
-        )
+        return ChargePage(charges=tuple(self.taken[start:end]), next_cursor=str(end) if len(self.taken) > end else None)
 
     async def balance(self) -> int | None:
         return self.left
@@ -205,18 +207,23 @@ class FakeFetcher:
 class Night:
     """A batch folder, its store, and as many runs as a test wants."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, loop: VirtualTimeLoop | None = None, clock: VirtualClock | None = None) -> None:
         self.folder = Folder(folder / "out", folder / "out" / "_batch")
         self.folder.state.mkdir(parents=True)
-        self.loop = VirtualTimeLoop()
-        self.clock = VirtualClock(START, self.loop)
+        self.loop = loop or VirtualTimeLoop()
+        self.clock = clock or VirtualClock(START, self.loop)
         self.provider = FakeProvider(self.clock)
         self.fetcher = FakeFetcher(self.clock)
         self.events: list[Event] = []
         self.log: list[str] = []
-        self.store = Store.open(self.folder.state / "jobs.db", self.clock)
-        self.store._database.execute("PRAGMA synchronous = OFF")  # virtual time has no power cuts
+        self.store = self.opened()
         self.store.bind(provider="fake", origin="https://fake.example", manifest="spring.csv")
+
+    def opened(self) -> Store:
+        """jobs.db, made where there is none."""
+        store = Store.open(self.folder.state / "jobs.db", self.clock)
+        store._database.execute("PRAGMA synchronous = OFF")  # virtual time has no power cuts
+        return store
 
     def holds(self, jobs: Sequence[Job], *, estimate: int = 240_000) -> None:
         """Reconcile the store with a manifest of these jobs."""
@@ -257,6 +264,7 @@ class Night:
                     rate=Rate.parse(rate) if rate else None,
                     budget=budget,
                     verify=verify,
+                    journalled=self.journalled,
                 )
                 return await run.run(ledger, resumed=False)
 
@@ -266,6 +274,10 @@ class Night:
     def writing(self) -> Iterator[Ledger]:
         with self.store.writing(self.log.extend) as ledger:
             yield ledger
+
+    def journalled(self, request_ids: Collection[str]) -> Mapping[str, Accepted]:
+        """The answers to these submits that are in run.log: none, since a night has none that outlives a run."""
+        return {}
 
     def counts(self) -> dict[State, int]:
         return {state: number for state, number in self.store.reads.counts().items() if number}

@@ -158,8 +158,8 @@ class Run:
         if len(self._wires) >= WIRES:
             return None
         waits = [self._polls.wait_seconds(), self._submits.wait_seconds(), self._patience_left()]
-        if self._polls.idle and self._resolves.waiting():
-            waits.append(RESOLVE_LOOKS)
+        if self._polls.idle and self._submits.exhausted():
+            waits.append(RESOLVE_LOOKS)  # whether or not pairs are waited for: that may have changed since it was asked
         known = [wait for wait in waits if wait is not None]
         return max(0.001, min(known)) if known else None
 

@@ -183,4 +183,4 @@ def test_memory_does_not_grow_with_the_batch(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(breakdown, "KEPT_PAIRS", 1_000)
     write_reports(many(1), tmp_path, stop_reason=StopReason.FINISHED, written_at=EVENING)
 
-    assert peak_of(30_000, tmp_path) < 1.25 * peak_of(6_000, tmp_path)
+    assert peak_of(12_000, tmp_path) < 1.25 * peak_of(3_000, tmp_path)
