@@ -270,6 +270,7 @@ class Batch:
             if not doubts and not store.reads.written_off():
                 return Resolved()
             if resubmit:
+                doubts = resolving.still_wanted(doubts, names)
                 if not confirm(f"Send {len(doubts):,} again? What was accepted after all is then paid for twice."):
                     raise ActionNeededError("nothing was changed")
                 return asyncio.run(resolving.resubmit(store, log, doubts))

@@ -20,6 +20,8 @@ from lipsync_batch.errors import DiskError
 
 STATE = "_batch"
 SUPERSEDED = f"{STATE}/superseded"
+LONGEST_STEM = 200
+"""Bytes of an output's path that name it in superseded/: a name may have 255 in all."""
 LOWEST_FREE = 512 * 1024 * 1024
 """Bytes that must stay free, so that answers to paid calls can always be recorded."""
 
@@ -28,6 +30,10 @@ BROKEN = frozenset({errno.EIO, errno.EROFS, errno.ENXIO, errno.ENODEV, errno.EST
 """What a disk says whatever file is written to it."""
 _NO_FOLDER_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF})
 """Some network file systems have no fsync for folders; a rename is then as durable as they make it."""
+OF_ONE_NAME = frozenset(
+    {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EILSEQ, errno.ENOTEMPTY}
+)
+"""What is said of one path: others on the same disk fare better."""
 READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 REMEDY_FULL = "Free some space on that disk, then run the same command again: nothing that was paid for is lost."
 REMEDY_READ_ONLY = "Make it writable, then run the same command again: nothing that was paid for is lost."
@@ -50,7 +56,7 @@ class Folder:
     def superseded(self, output: str, tag: str) -> str:
         """A free relative path in `superseded/` for a file that is, or was, at `output`."""
         path = Path(output.removeprefix(f"{SUPERSEDED}/").replace("/", "__"))
-        stem, ending = path.stem, path.suffix
+        stem, ending = path.stem.encode()[:LONGEST_STEM].decode(errors="ignore"), path.suffix
         number = 0
         while True:
             more = f".{number}" if number else ""

@@ -29,7 +29,8 @@ class State(StrEnum):
 
 MOVES: Mapping[State, frozenset[State]] = MappingProxyType(
     {
-        State.PENDING: frozenset({State.SUBMITTING}),
+        # To `submitted`: a person had it sent again, and before it was, the first submit was found after all.
+        State.PENDING: frozenset({State.SUBMITTING, State.SUBMITTED}),
         State.SUBMITTING: frozenset({State.SUBMITTED, State.PENDING, State.FAILED, State.UNCLEAR}),
         State.UNCLEAR: frozenset({State.SUBMITTED, State.PENDING, State.FAILED}),
         State.SUBMITTED: frozenset({State.READY, State.PENDING, State.FAILED}),

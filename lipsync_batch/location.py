@@ -85,13 +85,28 @@ def prepare(location: Location) -> None:
         inside = folder.root / STATE
         if folder.state != inside:
             inside.mkdir(exist_ok=True)
-            (inside / POINTER).write_text(f"{folder.state}\n", encoding="utf-8")
+            _point(inside / POINTER, folder.state)
     except OSError as error:
         if error.errno in {*files.FULL, errno.EIO}:
             raise files.disk_error(error, folder.root) from error
         raise BatchError(
             f"{folder.root}: the batch folder cannot be made ({error.strerror})", hint="Choose another with --out."
         ) from error
+
+
+def _point(pointer: Path, state: Path) -> None:
+    """Say durably where the state is, before anything is in it: without this the ledger would not be found again."""
+    line = f"{state}\n"
+    if pointer.is_file() and pointer.read_text(encoding="utf-8") == line:
+        return
+    part = pointer.with_name(f"{pointer.name}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(pointer)
+    files.fsync_folder(pointer.parent)
+    files.fsync_folder(pointer.parent.parent)
 
 
 def must_be_local(location: Location) -> None:
@@ -107,7 +122,9 @@ def must_be_local(location: Location) -> None:
 def _trace(location: Location) -> Path | None:
     """What a batch leaves behind that was begun: a sign that there was a ledger."""
     root, state = location.folder.root, location.folder.state
-    signs = ((root / STATE / POINTER, b"/"), (state / "run.log", b'"intent"'), (root / "report.json", b'"batch_id"'))
+    signs = [(state / "run.log", b'"intent"'), (root / "report.json", b'"batch_id"')]
+    if not state.exists():  # on a disk that is not mounted, perhaps
+        signs.append((root / STATE / POINTER, b"/"))
     return next((path for path, sign in signs if _holds(path, sign)), None)
 
 
@@ -138,6 +155,11 @@ def _state(root: Path, asked: Path | None) -> Path:
     has_been = inside if (inside / DATABASE).exists() else None
     if (inside / POINTER).is_file():
         has_been = Path((inside / POINTER).read_text(encoding="utf-8").strip())
+        if not has_been.is_absolute():
+            raise UsageError(
+                f"{inside / POINTER} does not say where the state of this batch is",
+                hint="Write the path of its state folder into it: the folder below --state that holds jobs.db.",
+            )
     if asked is None:
         return has_been or inside
     # One --state folder may serve many batches: each has its own below it.
@@ -155,12 +177,13 @@ def _state(root: Path, asked: Path | None) -> Path:
 def forget(location: Location) -> None:
     """Remove what `prepare` made for a batch that came to nothing. Folders that hold anything else stay."""
     state = location.folder.state
-    for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "run.log", "lock"):
-        with suppress(OSError):
-            (state / name).unlink()
-    with suppress(OSError):
-        (location.folder.root / STATE / POINTER).unlink()
     shutil.rmtree(state / "sandbox", ignore_errors=True)
+    pointer = location.folder.root / STATE / POINTER
+    # The lock goes last: who waits for it may make the batch anew from then on.
+    mine = [state / name for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "run.log")]
+    for path in (*mine, pointer, state / "lock"):
+        with suppress(OSError):
+            path.unlink()
     for folder in (state, location.folder.root / STATE, location.folder.root, location.folder.root.parent):
         with suppress(OSError):
             folder.rmdir()

@@ -79,16 +79,22 @@ async def look_up(
             if reads.is_in_doubt(doubt.client_request_id):
                 await _adopt(ledger, log, doubt, row.generation_id, quote=row.cost)
                 adopted.append((doubt.name, row.generation_id))
-            else:
+            elif reads.is_written_off(doubt.client_request_id):
                 await ledger.found_late(doubt.fingerprint, doubt.client_request_id, row.generation_id)
-                late.append((doubt.name, row.generation_id))
+                flight = reads.flight(doubt.fingerprint)
+                is_polled = flight is not None and flight.generation_id == row.generation_id
+                (adopted if is_polled else late).append((doubt.name, row.generation_id))
 
         search = LogSearch(provider, throttle, clock, found)
         until, pause = clock.now() + seconds, FIRST_PAUSE
+
+        def over() -> bool:
+            return clock.now() >= until
+
         if written_off := reads.written_off():
-            await search.sweep({doubt.client_request_id: doubt for doubt in written_off})
+            await search.sweep({doubt.client_request_id: doubt for doubt in written_off}, over)
         while (doubts := reads.unclear(names)) and search.denied is None:
-            await search.sweep({doubt.client_request_id: doubt for doubt in doubts})
+            await search.sweep({doubt.client_request_id: doubt for doubt in doubts}, over)
             left = until - clock.now()
             if left <= 0 or not reads.unclear(names) or search.denied is not None:
                 break
@@ -139,6 +145,14 @@ def chosen_doubts(store: Store, names: Sequence[str]) -> list[Doubt]:
                 hint="`lipsync-batch status BATCH KEY` shows its history.",
             )
     return doubts
+
+
+def still_wanted(doubts: Sequence[Doubt], names: Sequence[str]) -> list[Doubt]:
+    """Those that a job wants: nothing else is ever submitted. UsageError where another one is named."""
+    wanted = [doubt for doubt in doubts if doubt.name != doubt.client_request_id]
+    if names and len(wanted) < len(doubts):
+        raise UsageError("a row that is gone is not sent again. Nothing was changed", hint="--adopt=ID, or --give-up.")
+    return wanted
 
 
 async def _adopt(ledger: Ledger, log: RunLog, doubt: Doubt, generation_id: str, *, quote: int | None) -> None:

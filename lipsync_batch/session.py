@@ -126,7 +126,9 @@ class Session:
                 raise
             outcome = self._work(store, payee, log, resumed=resumed)
         if self._fault is not None:
-            raise self._fault
+            if outcome.exit_code == exits.MANIFEST:
+                raise self._fault
+            self._say(f"Error: {self._fault}")  # a signal, say, came first, and its exit code counts
         return outcome
 
     # Before anything is sent

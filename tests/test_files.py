@@ -106,6 +106,16 @@ def test_superseded_names_are_free_and_tell_where_the_file_was(folder: Folder) -
     assert folder.path(first).is_relative_to(folder.state)
 
 
+def test_long_paths_have_a_name_in_superseded(folder: Folder) -> None:
+    """Folders in folders become one name there, and a name may have 255 bytes."""
+    output = "/".join(["größe" * 20] * 5) + "/a.mp4"
+
+    relative = folder.superseded(output, "12345678")
+    write(folder.path(relative), "old")
+
+    assert relative.endswith(".12345678.mp4")
+
+
 def test_only_the_committed_bytes_match(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", "video")
     sha256 = "17d4e0a4ad0de2e6ee2d4a2d0f3d0a3f4c0f9c6aeab4e6a8c0d1f5c93c0a9d3c"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,8 +14,8 @@ import pytest
 from command import environment, run
 from other_api import OtherApi, other_api
 
-from lipsync_batch import location, mounts
-from lipsync_batch.errors import BatchError, UsageError
+from lipsync_batch import location, lock, mounts
+from lipsync_batch.errors import BatchError, BatchHeldError, UsageError
 
 
 class Mount(NamedTuple):
@@ -125,6 +128,66 @@ def test_state_folder_that_was_pointed_at_stays(tmp_path: Path) -> None:
     assert location.find(manifest, state=tmp_path / "local").folder.state == place.folder.state
     with pytest.raises(UsageError, match="already"):
         location.find(manifest, state=tmp_path / "other")
+
+
+@pytest.mark.parametrize("content", ["", "elsewhere"])
+def test_pointer_that_says_nothing_begins_no_second_ledger(tmp_path: Path, content: str) -> None:
+    """A power cut left it empty: the batch's state is somewhere, and must be found before anything is sent."""
+    manifest = tmp_path / "spring.csv"
+    manifest.touch()
+    place = location.find(manifest, state=tmp_path / "local")
+    location.prepare(place)
+    pointer = place.folder.root / "_batch" / location.POINTER
+    pointer.write_text(content)
+
+    with pytest.raises(UsageError, match="does not say where"):
+        location.find(manifest)
+
+
+def test_pointer_is_written_once(tmp_path: Path) -> None:
+    """What is not written again cannot be lost while it is written."""
+    manifest = tmp_path / "spring.csv"
+    manifest.touch()
+    place = location.find(manifest, state=tmp_path / "local")
+    location.prepare(place)
+    pointer = place.folder.root / "_batch" / location.POINTER
+    inode = pointer.stat().st_ino
+
+    location.prepare(place)
+
+    assert pointer.stat().st_ino == inode
+    assert [path.name for path in pointer.parent.iterdir()] == [location.POINTER]
+
+
+def test_state_that_is_pointed_at_and_gone_is_missed(tmp_path: Path) -> None:
+    """The local disk with the ledger is not mounted: an empty folder in its place is no new batch."""
+    manifest = tmp_path / "spring.csv"
+    manifest.touch()
+    location.prepare(location.find(manifest, state=tmp_path / "local"))
+    shutil.rmtree(tmp_path / "local")
+
+    with pytest.raises(BatchError, match="ledger"):
+        location.prepare(location.find(manifest))
+
+
+def test_lock_is_of_the_file_that_has_its_name(tmp_path: Path) -> None:
+    """Removed under a waiting run, the old file would be held by one and the new one by another."""
+    with lock.held(tmp_path):
+        (tmp_path / "lock").unlink()
+        with lock.held(tmp_path), pytest.raises(BatchHeldError), lock.held(tmp_path):
+            pass
+
+
+def test_looking_whether_it_is_held_does_not_hold_it(tmp_path: Path) -> None:
+    """`status` at the moment in which cron starts the run must not make it exit 4."""
+    (tmp_path / "lock").touch()
+    looking = os.open(tmp_path / "lock", os.O_RDWR)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    threading.Timer(0.08, os.close, [looking]).start()
+
+    with lock.held(tmp_path):
+        assert lock.is_held(tmp_path)
+    assert not lock.is_held(tmp_path)
 
 
 def test_batch_that_came_to_nothing_leaves_no_trace(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -382,6 +384,57 @@ def test_unclear_row_that_was_removed_can_still_be_resolved(unclear: Project) ->
     superseded = list((unclear.out / "_batch" / "superseded").glob("*.mp4"))
     assert len(superseded) == 1
     assert unclear.paid() == {"eins": 1, "zwei": 1}
+
+
+def test_row_that_is_gone_is_not_sent_again(unclear: Project) -> None:
+    """--resubmit is about what is wanted: for the rest it would only stop the looking."""
+    unclear.write("b,zwei")
+    unclear.run()
+    (left,) = unclear.batch.resolve().left
+
+    named, said = unclear.call("resolve", str(unclear.manifest), left, "--resubmit")
+    unclear.call("resolve", str(unclear.manifest), "--resubmit")
+
+    assert (named, "not sent again" in said) == (2, True)
+    assert unclear.batch.resolve().left == [left]
+
+
+def test_submit_that_is_found_before_it_is_sent_again_is_not_sent_again(project: Project) -> None:
+    """`resolve --resubmit`, a doubt, another `resolve`: the log names it by now, and nothing is paid twice."""
+    project.write("a,eins")
+    project.api.log_lag = 10_000
+    lose(project.api, "eins")
+    project.run()
+    project.batch.resolve(["a"], resubmit=True)
+    project.api.log_lag = 0
+
+    resolved = project.batch.resolve()
+
+    assert [key for key, _ in resolved.adopted] == ["a"]
+    assert project.run().exit_code == 0
+    assert project.paid() == {"eins": 1}
+
+
+def test_two_answers_with_one_id_at_the_same_moment_are_not_both_believed(project: Project) -> None:
+    """Both jobs would get the same video, and say done."""
+    project.write("a,eins", "b,zwei")
+    both = threading.Barrier(2, timeout=20)
+
+    def on_submit(request, handler) -> bool:
+        if not project.api.tasks:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait()
+        with mixing:
+            task = next(iter(project.api.tasks.values()), None) or project.api.accept(request, None)
+        handler.answer(200, {"id": task.id, "status": "queued"})
+        return True
+
+    mixing = threading.Lock()
+    project.api.on_submit = on_submit
+
+    project.run()
+
+    assert project.states() == {State.DONE: 1, State.UNCLEAR: 1}
 
 
 def test_key_that_may_not_read_the_log_is_told_of(unclear: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import deque
 from datetime import timedelta
@@ -14,7 +15,7 @@ import pytest
 from runner_factory import START, Night, errored, make_job, make_pair
 
 from lipsync_batch import files
-from lipsync_batch.events import Moved
+from lipsync_batch.events import Events, Moved
 from lipsync_batch.fetch import BadFile, Broken, DiskFull, LinkDead
 from lipsync_batch.jobs import State, StopReason
 from lipsync_batch.providers.base import (
@@ -24,6 +25,7 @@ from lipsync_batch.providers.base import (
     Denied,
     Finished,
     LogPage,
+    LogRow,
     NotFound,
     NotSent,
     Refusal,
@@ -34,6 +36,7 @@ from lipsync_batch.providers.base import (
     Unclear,
     Unsent,
 )
+from lipsync_batch.runner.arrange import Arranger
 from lipsync_batch.store.ledger import Ledger
 
 UNCLEAR = Unclear(code="http_500", message="the answer said nothing")
@@ -707,3 +710,189 @@ def test_checksum_is_committed_before_the_file_has_its_name(night: Night, monkey
 
     content = night.folder.path("job-00000.mp4").read_bytes()
     assert [tuple(row) for row in committed] == [(hashlib.sha256(content).hexdigest(), len(content))]
+
+
+# What was paid for once is not paid for again, whatever is said of it later
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_error_after_the_end_does_not_make_a_generation_free(night: Night, *, retryable: bool) -> None:
+    """It was finished, and charged. That its link is gone and a poll says `error` now pays for no other one."""
+    night.holds(jobs(1))
+    night.run()
+    night.folder.path("job-00000.mp4").unlink()
+    night.fetcher.fetching = lambda _: LinkDead(status=404, reason="gone")
+    night.provider.checking = lambda _: errored("internal error, try again", retryable=retryable)
+
+    night.run()
+    night.do(retried(night))
+    night.run()
+
+    assert len(night.provider.submitted) == 1
+    assert night.record("job-00000").error_code == "output_gone"
+
+
+async def retried(night: Night) -> None:
+    with night.writing() as ledger:
+        await ledger.retry(night.record("job-00000").fingerprint)
+
+
+def test_word_of_the_provider_that_is_one_of_ours_costs_nothing(night: Night) -> None:
+    """A refusal with the code `accepted` is a refusal: `retry` may send it again without --pay-again."""
+    night.provider.submitting = first(
+        Refused(kind=Refusal.INVALID, code="accepted", message="no such voice", status=400)
+    )
+    night.holds(jobs(1))
+    night.run()
+
+    night.do(retried(night))
+    night.run()
+
+    assert night.counts() == {State.DONE: 1}
+
+
+def test_whole_part_needs_no_link_any_more(night: Night) -> None:
+    """Killed between the commit of the checksum and the rename: the video lies there, and the link is gone."""
+
+    night.holds(jobs(1))
+    night.run()
+    fingerprint = night.record("job-00000").fingerprint
+
+    async def unname() -> None:
+        with night.writing() as ledger:
+            await ledger.output_missing(fingerprint, ["job-00000.mp4"])
+
+    night.do(unname())
+    tag = f"{fingerprint.partition(':')[2][:8]}-1"
+    night.folder.path("job-00000.mp4").rename(night.folder.part("job-00000.mp4", tag))
+    night.fetcher.fetching = lambda _: LinkDead(status=410, reason="gone")
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 1}
+    assert [path.name for path in night.folder.root.glob("*.part*")] == []
+
+
+def test_pair_that_is_paid_for_again_is_known_by_its_new_file_alone(night: Night) -> None:
+    """The old video may turn up again under its name: it is not what the second payment was for."""
+    night.holds(jobs(1))
+    night.run()
+    old = night.video("job-00000.mp4")
+
+    async def pay_again() -> None:
+        fingerprint = night.record("job-00000").fingerprint
+        with night.writing() as ledger:
+            await ledger.output_missing(fingerprint, ["job-00000.mp4"])
+            await ledger.fail(fingerprint, State.READY, code="output_gone", message="gone")
+            await ledger.pay_again(fingerprint)
+
+    night.do(pay_again())
+    night.run()
+
+    assert night.counts() == {State.DONE: 1}
+    assert night.video("job-00000.mp4") != old
+
+
+def test_usage_that_a_poll_names_counts_against_the_budget(night: Night) -> None:
+    """Law 5 counts the larger of reserve and quote; an answer may name more than the first one did."""
+    night.provider.checking = lambda id_: Finished(link=f"https://cdn.example/{id_}.mp4", usage=1_000_000)
+    night.holds(jobs(5))
+
+    night.run(budget=1_300_000, max_in_flight=1)
+
+    assert len(night.provider.submitted) == 2
+
+
+# Nothing keeps a run for ever
+
+
+def test_log_without_an_end_does_not_keep_the_run(night: Night) -> None:
+    """A gateway that always says has_more."""
+    night.provider.submitting = first(UNCLEAR)
+    night.provider.logged = lambda: LogPage(rows=(), next_offset=100)
+    night.holds(jobs(3))
+
+    assert night.run(resolve_for=60.0) is StopReason.FINISHED
+    assert night.counts() == {State.DONE: 2, State.UNCLEAR: 1}
+    assert night.clock.now() < 600
+
+
+def test_refusals_of_the_log_hold_back_nothing_else(night: Night) -> None:
+    """The log has a limit of its own: polls and submits go on, and the run ends."""
+    night.provider.submitting = first(UNCLEAR)
+    night.provider.logged = lambda: Throttled(retry_after=600.0)
+    night.holds(jobs(10))
+
+    assert night.run(resolve_for=60.0) is StopReason.FINISHED
+    assert night.counts() == {State.DONE: 9, State.UNCLEAR: 1}
+    assert night.clock.now() < 600
+
+
+def test_two_rows_of_the_log_about_one_submit_are_one_generation(night: Night) -> None:
+    """A gateway sent a POST twice: one of the two is adopted, and the run goes on."""
+    night.provider.submitting = first(UNCLEAR)
+    night.holds(jobs(1))
+
+    def rows() -> LogPage:
+        request_id = night.provider.submitted[0]
+        ids = [night.provider.accept(make_pair(0), f"{request_id}{n}") for n in range(2)]
+        return LogPage(
+            rows=tuple(LogRow(client_request_id=request_id, generation_id=id_, failed=False) for id_ in ids),
+            next_offset=None,
+        )
+
+    night.provider.logged = rows
+    night.run()
+
+    assert night.counts() == {State.DONE: 1}
+
+
+def test_balance_that_does_not_come_does_not_keep_a_run_that_is_to_stop(night: Night) -> None:
+    """After a 403 the balance is asked for; whoever stops the run does not wait for that."""
+
+    async def never() -> int:
+        await night.clock.sleep(86_400)
+        return 0
+
+    night.provider.balance = never
+    night.provider.submitting = lambda *_: FORBIDDEN
+    night.holds(jobs(2))
+
+    assert night.run(deadline=START + timedelta(seconds=30)) is StopReason.DEADLINE
+    assert night.clock.now() < 60
+    assert night.counts() == {State.PENDING: 2}
+
+
+def test_path_that_cannot_be_used_stops_that_job_alone(night: Night) -> None:
+    """Law 4: a file of the user's stands where the folder of an output must be."""
+    night.holds([make_job(0, output="de/a.mp4"), make_job(1), make_job(2)])
+    night.folder.path("de").write_text("notes")
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 2, State.FAILED: 1}
+    assert night.record("job-00000").error_code == "output_blocked"
+    assert night.record("job-00000").generation_id is not None
+    night.folder.path("de").unlink()
+    night.do(retried(night))
+    night.run()
+    assert night.counts() == {State.DONE: 3}
+    assert len(night.provider.charged) == 3
+
+
+def test_arranging_ends_when_the_run_is_to_stop(night: Night) -> None:
+    """--verify of a large batch reads for minutes: Ctrl-C does not wait for that."""
+    night.holds(jobs(3))
+    night.run()
+    stopping = asyncio.Event()
+    stopping.set()
+    night.folder.path("job-00001.mp4").unlink()
+
+    async def arrange() -> None:
+        with night.writing() as ledger:
+            arranger = Arranger(night.folder, night.store.reads, ledger, Events(), night.clock, stopping)
+            await arranger.arrange(verify=True)
+
+    night.do(arrange())
+
+    assert night.counts() == {State.DONE: 3}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -188,6 +190,25 @@ def test_state_folder_elsewhere_is_found_again(project: Path) -> None:
 
 
 @pytest.mark.slow
+def test_full_disk_behind_the_output_is_no_bug(project: Path) -> None:
+    """`lipsync-batch status > log` on a full disk: what was done is done, and no traceback says otherwise."""
+    manifest = write(project, ["Hallo."])
+    run("run", manifest, "--sandbox", "-q", env=environment(project), cwd=project)
+
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "lipsync_batch", "status", str(manifest)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(project),
+            cwd=project,
+            check=False,
+        )
+
+    assert ended.returncode == 1
+    assert b"Traceback" not in ended.stderr
+
+
 def test_selection_that_fits_no_job_is_an_error(project: Path) -> None:
     """A typo in a cron line must not report success."""
     with other_api(project / "clip.mp4") as api:

@@ -11,7 +11,7 @@ from runner_factory import START, Night, make_job
 
 from lipsync_batch.events import Noticed
 from lipsync_batch.jobs import State, StopReason
-from lipsync_batch.providers.base import Accepted, Charge, Denied, Throttled, Unavailable
+from lipsync_batch.providers.base import Accepted, Charge, ChargePage, Denied, Throttled, Unavailable
 
 
 @pytest.fixture
@@ -159,3 +159,38 @@ def test_generation_that_was_written_off_still_counts(night: Night) -> None:
     night.run()
 
     assert night.store.reads.spent() == 2 * spent
+
+
+def test_pages_that_go_round_in_a_circle_keep_nobody(night: Night) -> None:
+    """Cursor A leads to B, and B to A."""
+    night.holds([make_job(0)])
+    night.run()
+
+    async def circle(*, since: object, cursor: str | None = None) -> ChargePage:
+        await night.clock.sleep(0.1)
+        return ChargePage(charges=(), next_cursor="b" if cursor == "a" else "a")
+
+    night.provider.charges = circle
+    night.holds([make_job(0), make_job(1)])
+
+    assert night.run(budget=1_000_000) is StopReason.FINISHED
+    assert night.counts() == {State.DONE: 2}
+
+
+@pytest.mark.parametrize("budget", [None, 10_000_000])
+def test_account_that_does_not_answer_holds_the_work_up_only_for_a_moment(night: Night, budget: int | None) -> None:
+    """Billing that hangs must not cost the night."""
+    night.holds([make_job(0)])
+    night.run()
+    began = night.clock.now()
+
+    async def hang(**_: object) -> ChargePage:
+        await night.clock.sleep(86_400)
+        return ChargePage(charges=(), next_cursor=None)
+
+    night.provider.charges = hang
+    night.holds([make_job(0), make_job(1)])
+
+    assert night.run(budget=budget) is StopReason.FINISHED
+    assert night.counts() == {State.DONE: 2}
+    assert night.clock.now() - began < 120

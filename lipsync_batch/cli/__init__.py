@@ -5,6 +5,7 @@ Commands are imported when they are called, and heavy libraries where they are u
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -73,11 +74,21 @@ def _main() -> int:
     except BrokenPipeError:
         _mute(sys.stdout)
         return exits.LOOK
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            return _bug()
+        # Only what is printed has no name: the disk of whoever keeps our output is full. What was done is done.
+        _mute(sys.stdout)
+        return exits.LOOK
     except Exception:  # noqa: BLE001 - the last line of defence: a bug is shown whole, with its own exit code
-        click.echo(_without_secrets(traceback.format_exc()), err=True)
-        click.echo("Error: this is a bug in lipsync-batch. Nothing paid for is lost: run the command again.", err=True)
-        return exits.BUG
+        return _bug()
     return code if isinstance(code, int) else exits.DONE
+
+
+def _bug() -> int:
+    click.echo(_without_secrets(traceback.format_exc()), err=True)
+    click.echo("Error: this is a bug in lipsync-batch. Nothing paid for is lost: run the command again.", err=True)
+    return exits.BUG
 
 
 def _without_secrets(trace: str) -> str:

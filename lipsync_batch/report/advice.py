@@ -106,6 +106,10 @@ _CAUSES: Mapping[str, Cause] = {
         title="The video is gone from this disk and from the provider",
         remedy="It was paid for. Look for a copy of it. `retry --pay-again` has a new one made, for its price.",
     ),
+    "output_blocked": Cause(
+        title="The video cannot be put in its place",
+        remedy="It was paid for. Clear the path that the message names, or give the job another output; then `retry`.",
+    ),
     "given_up": Cause(
         title="Nobody knows whether these were accepted, and a person gave them up",
         remedy="They may have been charged. `retry --pay-again` submits them anew.",

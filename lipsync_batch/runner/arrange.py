@@ -6,6 +6,8 @@ swap their outputs, and a crash between any two renames loses nothing.
 
 from __future__ import annotations
 
+import asyncio
+
 from lipsync_batch import files
 from lipsync_batch.clock import Clock
 from lipsync_batch.events import Events, Moved, Noticed
@@ -19,7 +21,11 @@ from lipsync_batch.store.reads import Reads
 class Arranger:
     """The finished files of a batch against its jobs."""
 
-    def __init__(self, folder: Folder, reads: Reads, ledger: Ledger, events: Events, clock: Clock) -> None:
+    def __init__(
+        self, folder: Folder, reads: Reads, ledger: Ledger, events: Events, clock: Clock, stopping: asyncio.Event
+    ) -> None:
+        """Once `stopping` is set, no further file is looked at; what was begun with the moves is ended."""
+        self._stopping = stopping
         self._folder = folder
         self._reads = reads
         self._ledger = ledger
@@ -34,7 +40,9 @@ class Arranger:
         """
         with files.disk_faults(self._folder.root):
             await self._finish_moves()
-            for pair in list(self._reads.finished()):
+            for pair in self._reads.finished():
+                if self._stopping.is_set():
+                    return
                 await self._inspect(pair, verify=verify)
             await self._place()
 

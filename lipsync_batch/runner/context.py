@@ -97,6 +97,8 @@ class Context:
     """Set whenever a request may now be possible that was not before."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever there may be something to fetch, or room for it."""
+    claimed: dict[str, str] = field(default_factory=dict)
+    """Generations whose id is on its way into the ledger, each with the name of its job."""
     moved_at: float = 0.0
     """When a pair last came further, by the clock."""
 
@@ -121,6 +123,19 @@ class Context:
                 return
             await self.clock.sleep(INSIST_PAUSE)
         await write()
+
+    def owner(self, generation_id: str) -> str | None:
+        """Whose a generation is, for people; None where no pair of this batch has it."""
+        return self.claimed.get(generation_id) or self.reads.owner(generation_id)
+
+    @contextmanager
+    def claiming(self, generation_id: str, name: str) -> Iterator[None]:
+        """Say whose a generation is going to be, until the ledger says so."""
+        self.claimed[generation_id] = name
+        try:
+            yield
+        finally:
+            del self.claimed[generation_id]
 
     def moved(self) -> None:
         """A pair came further."""

@@ -115,7 +115,12 @@ class DownloadLane:
         context = self._context
         try:
             with context.in_order(), files.disk_faults(context.folder.root):
-                await self._collect_one(arrival)
+                try:
+                    await self._collect_one(arrival)
+                except OSError as error:
+                    if error.errno not in files.OF_ONE_NAME:
+                        raise
+                    await self._fail(arrival, "output_blocked", f"{error.filename}: {error.strerror}")
         finally:
             self._busy.discard(arrival.fingerprint)
             context.wake()
@@ -127,6 +132,9 @@ class DownloadLane:
         if await self._context.clock.in_thread(files.matches, final, size=arrival.bytes, sha256=arrival.sha256):
             discard(part)  # it had landed, and the process died before it could say so
             await self._finish(arrival, paths)
+            return
+        if await self._context.clock.in_thread(files.matches, part, size=arrival.bytes, sha256=arrival.sha256):
+            await self._place(arrival, paths, part)  # whole and checked, and the process died before its rename
             return
         if arrival.link is None:
             await self._refresh(arrival, "the link is not known")
@@ -165,8 +173,11 @@ class DownloadLane:
         context = self._context
         doubt = suspect(info.media, arrival.speech_seconds) if info.media else None
         await context.ledger.keep_file(arrival.fingerprint, info, doubt)
+        await self._place(arrival, paths, part)
+
+    async def _place(self, arrival: Arrival, paths: tuple[str, ...], part: Path) -> None:
         await self._clear(paths[0])
-        await self._context.clock.in_thread(files.land, part, context.folder.path(paths[0]))
+        await self._context.clock.in_thread(files.land, part, self._context.folder.path(paths[0]))
         discard(part)
         await self._finish(arrival, paths)
 

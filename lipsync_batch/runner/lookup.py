@@ -13,6 +13,8 @@ from lipsync_batch.providers.base import Denied, LogPage, LogRow, Provider, Thro
 from lipsync_batch.runner.throttle import GivenLimit, Throttle
 from lipsync_batch.store.lane_reads import Doubt
 
+LONGEST_SUBMIT = timedelta(days=1)
+"""After that the log has no row that is about a submit, so that old doubts are not looked for in months of it."""
 CLOCK_SKEW = timedelta(minutes=10)
 """How far the provider's clock may be from ours, either way."""
 
@@ -36,20 +38,26 @@ class LogSearch:
         self.denied: str | None = None
         """Why the key may not read the log; None while it may."""
 
-    async def sweep(self, doubts: Mapping[str, Doubt]) -> None:
-        """Read the log once from the oldest of the doubts on. They are named by client request id."""
+    async def sweep(self, doubts: Mapping[str, Doubt], over: Callable[[], bool]) -> None:
+        """Read the log once from the oldest of the doubts on, or until time is over.
+
+        The doubts are named by client request id. A 429 ends it: the log has a limit of its own.
+        """
         since = min(doubt.intended_at for doubt in doubts.values()) - CLOCK_SKEW
-        until = self._clock.utc() + CLOCK_SKEW
+        newest = max(doubt.intended_at for doubt in doubts.values())
+        until = min(self._clock.utc() + CLOCK_SKEW, newest + LONGEST_SUBMIT)
+        gate = self._log_throttle.gate
         offset: int | None = 0
-        while offset is not None:
+        while offset is not None and gate.opens_at <= self._clock.now():
             match await self._page(since, until, offset):
                 case LogPage(rows=rows, next_offset=next_offset):
                     for row in rows:
                         if (doubt := doubts.get(row.client_request_id)) is not None:
                             await self._found(doubt, row)
-                    offset = next_offset
+                    offset = None if over() else next_offset
                 case Throttled(retry_after=retry_after):
-                    self._throttle.refused(retry_after)
+                    gate.refuse(self._clock.now(), retry_after)  # its limit is its own: polls and submits go on
+                    return
                 case Denied(message=message):
                     self.denied = message
                     return

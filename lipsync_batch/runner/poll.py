@@ -223,6 +223,7 @@ class PollLane:
             link_bytes=answer.file_size,
             usage=answer.usage,
         )
+        context.budget.quoted(flight.held, answer.usage)
         self._leave(tracked, State.READY, seconds=seconds)
 
     def _hurry(self) -> None:
@@ -239,6 +240,9 @@ class PollLane:
     async def _errored(self, tracked: _Tracked, answer: Errored) -> None:
         """The provider gave up, and charges nothing: what says so itself may be submitted again, twice."""
         flight = tracked.flight
+        if flight.charged:
+            await self._fail(tracked, "output_gone", f"finished before, and now the API says: {answer.message}")
+            return
         again = answer.retryable and flight.provider_errors < PROVIDER_ERRORS
         new = State.PENDING if again else State.FAILED
         await self._context.ledger.provider_error(

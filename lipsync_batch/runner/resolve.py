@@ -59,13 +59,17 @@ class ResolveLane:
             self._sooner.clear()
             if doubts := {doubt.client_request_id: doubt for doubt in context.reads.doubts()}:
                 started = context.clock.now()
-                await self._search.sweep(doubts)
+                await self._search.sweep(doubts, self._quiet_for_long)
                 self._looked_at = started
                 context.wake()
             if (reason := self._search.denied) is not None:
                 context.events.emit(Noticed(message=f"the API's log cannot be read with this key: {reason}"))
                 return
             await context.clock.wait(self._sooner, self._next_pause())
+
+    def _quiet_for_long(self) -> bool:
+        context = self._context
+        return context.clock.now() >= context.moved_at + context.options.resolve_for
 
     def _next_pause(self) -> float:
         """Not past the end of the time that was asked for, at which the last look is due."""
@@ -79,13 +83,14 @@ class ResolveLane:
         context = self._context
         if not context.reads.is_in_doubt(doubt.client_request_id):
             return  # another page repeated the row
-        if context.reads.owner(row.generation_id) is not None:
+        if context.owner(row.generation_id) is not None:
             return  # the log is mixed up: it would put the video of another job in this one's place
         self._adopting = True
         try:
-            await context.ledger.accepted(
-                doubt.fingerprint, doubt.client_request_id, row.generation_id, quote=row.cost, old=State.UNCLEAR
-            )
+            with context.claiming(row.generation_id, doubt.name):
+                await context.ledger.accepted(
+                    doubt.fingerprint, doubt.client_request_id, row.generation_id, quote=row.cost, old=State.UNCLEAR
+                )
             context.budget.quoted(doubt.reserve, row.cost)
             self._polls.board(doubt.fingerprint)
         finally:

@@ -18,8 +18,6 @@ from lipsync_batch.store.ledger import Charged
 
 LATEST = timedelta(days=7)
 """A generation for which nothing was taken for so long is asked after no more."""
-REFUSALS = 5
-"""429s in a row after which the costs stay as they are until the next run."""
 
 
 async def settle(context: Context) -> None:
@@ -31,8 +29,8 @@ async def settle(context: Context) -> None:
     if oldest is None:
         return
     cursor: str | None = None
-    refusals = 0
-    while refusals < REFUSALS:
+    seen: set[str] = set()
+    while True:
         permit = await context.throttle.acquire()
         try:
             page = await context.provider.charges(since=oldest - CLOCK_SKEW, cursor=cursor)
@@ -40,19 +38,16 @@ async def settle(context: Context) -> None:
             permit.answered()
         match page:
             case ChargePage(charges=charges, next_cursor=next_cursor):
-                refusals = 0
                 await _keep(context, charges)
-                if next_cursor is None or next_cursor == cursor:
+                if next_cursor is None or next_cursor in seen:
                     return
+                seen.add(next_cursor)
                 cursor = next_cursor
-            case Throttled(retry_after=retry_after):
-                refusals += 1
-                context.throttle.refused(retry_after)
             case Denied(message=message):
                 text = f"the account's charges cannot be read with this key, so costs stay as quoted: {message}"
                 context.events.emit(Noticed(message=text))
                 return
-            case Unavailable():
+            case Throttled() | Unavailable():
                 return
 
 

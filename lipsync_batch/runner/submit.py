@@ -16,6 +16,7 @@ from lipsync_batch.jobs import State, StopReason, client_request_id
 from lipsync_batch.providers.base import (
     PROBE,
     Accepted,
+    Check,
     Denied,
     NotSent,
     Refusal,
@@ -26,7 +27,7 @@ from lipsync_batch.providers.base import (
     Unclear,
     Unsent,
 )
-from lipsync_batch.runner.context import Context, uninterrupted
+from lipsync_batch.runner.context import Context, uninterrupted, unless
 from lipsync_batch.runner.poll import PollLane
 from lipsync_batch.runner.throttle import Gate, Permit
 from lipsync_batch.store.lane_reads import Turn
@@ -153,12 +154,13 @@ class SubmitLane:
 
     async def _record(self, turn: Turn, request_id: str, answer: Submission) -> None:
         match answer:
-            case Accepted(generation_id=taken) if (owner := self._context.reads.owner(taken)) is not None:
+            case Accepted(generation_id=taken) if (owner := self._context.owner(taken)) is not None:
                 # Polled as its own, it would put the video of another job in this one's place.
                 message = f"the API answered with the generation {taken}, which is that of {owner}"
                 await self._unclear(turn, request_id, Unclear(code="mixed_up", message=message))
-            case Accepted():
-                await self._accept(turn, request_id, answer)
+            case Accepted(generation_id=taken):
+                with self._context.claiming(taken, turn.name):
+                    await self._accept(turn, request_id, answer)
             case Refused():
                 await self._refuse(turn, request_id, answer)
             case NotSent():
@@ -220,7 +222,7 @@ class SubmitLane:
         self._page.clear()
         if self._context.stop.requested.is_set():
             return
-        balance = await self._balance()
+        balance = await unless(self._context.stop.requested, self._balance())
         in_a_row = sum(1 for accepted in self._forbidden.values() if accepted == self._accepted)
         alone = turn.pair.fingerprint in self._forbidden
         self._forbidden[turn.pair.fingerprint] = self._accepted
@@ -274,14 +276,9 @@ class SubmitLane:
         small: what it says to that, it will have said to the submit.
         """
         context = self._context
-        if context.stop.requested.is_set():
-            return False
-        permit = await context.throttle.acquire()
-        try:
-            answer = await context.provider.check(PROBE)
-        finally:
-            permit.answered()
-        match answer:
+        match await unless(context.stop.requested, self._probe()):
+            case None:
+                return False
             case Denied(message=message):
                 context.stop.close_submits(StopReason.CREDENTIALS, f"the API refuses the key: {message}")
             case Throttled(retry_after=retry_after):
@@ -291,6 +288,13 @@ class SubmitLane:
             case _:
                 return True
         return False
+
+    async def _probe(self) -> Check:
+        permit = await self._context.throttle.acquire()
+        try:
+            return await self._context.provider.check(PROBE)
+        finally:
+            permit.answered()
 
     async def _unclear(self, turn: Turn, request_id: str, answer: Unclear) -> None:
         context = self._context

@@ -26,6 +26,8 @@ from lipsync_batch.store import Store
 from lipsync_batch.store.ledger import Ledger
 from lipsync_batch.store.reads import Reads
 
+FIRST_SETTLE = 20.0
+"""How long a run with a budget waits at its start for what was charged before; more comes beside its work. Seconds."""
 LAST_SETTLE = 20.0
 """How long the end of a run may take to read what was charged. Seconds."""
 UNREACHABLE = (StopReason.OUTAGE, StopReason.CREDENTIALS)
@@ -42,6 +44,13 @@ async def take_up(reads: Reads, ledger: Ledger, journalled: Journalled) -> None:
         for request_id, answer in journalled(interrupted.keys()).items():
             await ledger.accepted(interrupted[request_id], request_id, answer.generation_id, quote=answer.quote)
     await ledger.interrupted_submits()
+
+
+async def _settle(context: Context) -> None:
+    """Read what was charged; from then on the budget reckons with what the dearest pair has cost."""
+    with context.in_order():
+        await settle(context)
+        context.budget.dearer = context.reads.dearer()
 
 
 class Work:
@@ -95,25 +104,37 @@ class Work:
                 pairs=reads.pair_counts(),
             )
         )
-        await Arranger(self._folder, reads, ledger, self._events, self._clock).arrange(verify=self._verify)
-        context = self._context(ledger, record.batch_id)
-        with self._signals(context.stop):
-            with context.in_order():
-                await unless(context.stop.requested, settle(context))
-            context.budget = Budget(self._budget, reads.spent(), dearer=reads.dearer())
-            reason = context.stop.reason or await Run(context, self._fetcher).run()
+        stop = Stop(self._events)
+        with self._signals(stop):
+            arranger = Arranger(self._folder, reads, ledger, self._events, self._clock, stop.requested)
+            await arranger.arrange(verify=self._verify)
+            context = self._context(ledger, record.batch_id, stop)
+            settling = await self._begin_to_settle(context)
+            try:
+                reason = await Run(context, self._fetcher).run()
+            finally:
+                await self._end_settling(settling)
             if reason not in UNREACHABLE:
-                with context.in_order():
-                    await self._settle_last(context)
+                with suppress(TimeoutError):
+                    async with self._clock.timeout(LAST_SETTLE):
+                        await unless(stop.signalled, _settle(context))
             return reason
 
-    async def _settle_last(self, context: Context) -> None:
-        """What was taken in this run, as far as the account says so already; nobody is kept waiting for it."""
-        with suppress(TimeoutError):
-            async with self._clock.timeout(LAST_SETTLE):
-                await unless(context.stop.signalled, settle(context))
+    async def _begin_to_settle(self, context: Context) -> asyncio.Task[None]:
+        """Ask what was charged in earlier runs. Only a budget has to wait for that, and not for long."""
+        settling = asyncio.ensure_future(_settle(context))
+        if self._budget is not None:
+            await unless(context.stop.requested, self._clock.wait_for_tasks({settling}, FIRST_SETTLE))
+        context.budget = Budget(self._budget, context.reads.spent(), dearer=context.reads.dearer())
+        return settling
 
-    def _context(self, ledger: Ledger, batch_id: str) -> Context:
+    async def _end_settling(self, settling: asyncio.Task[None]) -> None:
+        settling.cancel()
+        await self._clock.wait_for_tasks({settling}, None)
+        if not settling.cancelled():
+            settling.result()
+
+    def _context(self, ledger: Ledger, batch_id: str, stop: Stop) -> Context:
         reads, clock = self._store.reads, self._clock
         typical = self._typical_seconds or self._provider.capabilities.typical_seconds
         forecast = Forecast(typical, given=self._typical_seconds is not None)
@@ -130,7 +151,7 @@ class Work:
             clock=clock,
             events=self._events,
             options=self._options,
-            stop=Stop(self._events),
+            stop=stop,
             throttle=throttle,
             forecast=forecast,
             breaker=Breaker(clock),

@@ -11,6 +11,7 @@ from datetime import datetime
 from lipsync_batch.clock import from_iso, iso
 from lipsync_batch.jobs import Pair, State
 from lipsync_batch.store.file_reads import FileReads
+from lipsync_batch.store.ledger import SPENT
 from lipsync_batch.store.query import SELECTED
 from lipsync_batch.store.rows import pair_from_row
 
@@ -45,6 +46,8 @@ class Flight:
     """Over zero: the video was finished once, and only a fresh link is wanted."""
     held: int
     """What the budget holds for it, in micro-USD."""
+    charged: bool
+    """It was finished once, or the account took money for it: what it says now does not make it free."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -260,10 +263,10 @@ class LaneReads(FileReads):
     def spent(self) -> int:
         """Law 5, in micro-USD: over the ledger, what was settled, else the larger of reserve and quote."""
         row = self._one(
-            """
+            f"""
             SELECT coalesce(sum(coalesce(settled, max(reserve, coalesce(quote, 0)))), 0) AS spent
             FROM generations
-            WHERE live = 1 OR settled IS NOT NULL OR outcome IN ('unclear', 'accepted', 'finished', 'given_up')
+            WHERE live = 1 OR settled IS NOT NULL OR outcome IN {SPENT}
             """
         )
         return int(row["spent"]) if row else 0
@@ -303,7 +306,8 @@ class LaneReads(FileReads):
 
 _FLIGHT = """
     SELECT p.fingerprint, p.provider_errors, p.link_refreshes, p.last_output,
-        g.client_request_id, g.generation_id, g.accepted_at, max(g.reserve, coalesce(g.quote, 0)) AS held
+        g.client_request_id, g.generation_id, g.accepted_at, max(g.reserve, coalesce(g.quote, 0)) AS held,
+        (g.finished_at IS NOT NULL OR coalesce(g.settled, 0) > 0) AS charged
     FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
 """
 
@@ -318,4 +322,5 @@ def _flight(row: sqlite3.Row) -> Flight:
         provider_errors=row["provider_errors"],
         link_refreshes=row["link_refreshes"],
         held=row["held"],
+        charged=bool(row["charged"]),
     )

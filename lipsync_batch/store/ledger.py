@@ -36,8 +36,17 @@ class Charged:
     cost: int
 
 
+SPENT = ("unclear", "accepted", "finished", "given_up")
+"""Outcomes of generations on which money may have been spent."""
 NO_ERROR = {"error_code": None, "error_message": None, "error_raw": None}
-FROM_THE_START = {**NO_ERROR, "link": None, "link_refreshes": 0, "provider_errors": 0, "body_cuts": 0}
+FROM_THE_START = {
+    **NO_ERROR,
+    **dict.fromkeys(("bytes", "sha256", "duration_seconds", "width", "height", "suspect", "link_bytes", "ready_at")),
+    "link": None,
+    "link_refreshes": 0,
+    "provider_errors": 0,
+    "body_cuts": 0,
+}
 
 
 class Ledger:
@@ -142,6 +151,8 @@ class Ledger:
     ) -> None:
         """Nothing runs at the provider: the pair waits for another turn, or has failed. Its attempt number is used."""
         error = {"error_code": outcome, "error_message": message, "error_raw": raw or None}
+        if outcome in SPENT:
+            outcome = f"refused: {outcome}"  # the provider's word for it is one of ours, for something else
         cut = [_count_up(fingerprint, "body_cuts")] if body_cut else []
         await self._writer.put(
             self._move(fingerprint, State.SUBMITTING, new, **error),
@@ -361,13 +372,16 @@ class Ledger:
     async def found_late(self, fingerprint: str, client_request_id: str, generation_id: str) -> None:
         """A submit that a person had written off was accepted after all: its id, so that its charge is known as ours.
 
-        Where the pair was given up, and nothing else was tried since, `retry` polls this id now, for nothing.
+        Where nothing else was tried since, nothing is paid a second time: a pair that was to be sent again is polled
+        instead, and one that was given up is polled after a `retry`.
         """
         columns = {
             "id": client_request_id,
             "generation_id": generation_id,
             "fingerprint": fingerprint,
             "failed": State.FAILED,
+            "pending": State.PENDING,
+            "submitted": State.SUBMITTED,
             "now": self._now(),
         }
         await self._writer.put(
@@ -381,7 +395,17 @@ class Ledger:
                 """
                 UPDATE generations SET live = 1 WHERE client_request_id = :id
                     AND attempt = (SELECT max(attempt) FROM generations WHERE fingerprint = :fingerprint)
-                    AND EXISTS (SELECT 1 FROM pairs WHERE fingerprint = :fingerprint AND state = :failed)
+                    AND EXISTS (
+                        SELECT 1 FROM pairs WHERE fingerprint = :fingerprint AND state IN (:failed, :pending)
+                    )
+                """,
+                columns,
+            ),
+            Statement(
+                """
+                UPDATE pairs SET state = :submitted, updated_at = :now
+                WHERE fingerprint = :fingerprint AND state = :pending
+                    AND EXISTS (SELECT 1 FROM generations WHERE client_request_id = :id AND live = 1)
                 """,
                 columns,
             ),
@@ -435,11 +459,11 @@ HAS_LIVE_ID = """EXISTS (
     WHERE g.fingerprint = pairs.fingerprint AND g.live = 1 AND g.generation_id IS NOT NULL
 )"""
 # Only the newest attempt: over any earlier one that may have cost something, a person has decided.
-COST_NOTHING = """NOT EXISTS (
+COST_NOTHING = f"""NOT EXISTS (
     SELECT 1 FROM generations AS g
     WHERE g.fingerprint = pairs.fingerprint
       AND g.attempt = (SELECT max(attempt) FROM generations AS h WHERE h.fingerprint = pairs.fingerprint)
-      AND (g.live = 1 OR g.settled > 0 OR g.outcome IN ('unclear', 'accepted', 'finished', 'given_up'))
+      AND (g.live = 1 OR g.settled > 0 OR g.outcome IN {SPENT})
 )"""
 _ANOTHER_TAKE = """
 INSERT INTO pairs (

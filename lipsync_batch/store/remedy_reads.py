@@ -66,6 +66,10 @@ class RemedyReads(Query):
         )
         return list(map(_doubt, rows))
 
+    def is_written_off(self, client_request_id: str) -> bool:
+        """Whether it is still unknown what became of a submit that a person gave up, or sent again."""
+        return any(doubt.client_request_id == client_request_id for doubt in self.written_off())
+
     def wanted_by(self, keys: Collection[str]) -> list[Wanted]:
         """The pairs that jobs want, in manifest order, each once."""
         rows = self._rows(
