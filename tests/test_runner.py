@@ -197,6 +197,21 @@ def test_bad_key_closes_the_submits_and_collects_the_rest(night: Night) -> None:
     assert len(night.provider.submitted) < 12
 
 
+def test_402_fails_its_pair_and_spares_the_others(night: Night) -> None:
+    """Not documented; but what it says is true of every pair that would follow."""
+    night.provider.submitting = lambda *_: Refused(
+        kind=Refusal.INVALID, code="http_402", message="Payment Required", status=402
+    )
+    night.holds(jobs(20))
+
+    assert night.run() is StopReason.CREDITS
+
+    assert night.counts()[State.PENDING] >= 18
+    night.provider.submitting = lambda *_: None
+    night.run()
+    assert night.counts()[State.DONE] >= 18
+
+
 def test_403_without_money_closes_the_submits(night: Night) -> None:
     """Out of credits: the rest waits for the next run, none of it failed."""
     night.provider.left = 0

@@ -39,6 +39,8 @@ SUBMITS_AT_ONCE = 8
 then resets what it never read, and for us that is `unclear`."""
 NOTICEABLE = 0.001
 """Seconds below which the store's instants do not tell times apart."""
+PAYMENT_REQUIRED = 402
+"""Not documented, and used by others for an account without credits."""
 BODY_CUTS = 2
 """A body that was cut so often is too large for the way to the API."""
 
@@ -210,6 +212,9 @@ class SubmitLane:
             case Refusal.INVALID:
                 context.breaker.success()
                 context.throttle.accepted()
+                if answer.status == PAYMENT_REQUIRED:
+                    # The pair has failed, as the table says; the others need not fail one after another.
+                    context.stop.close_submits(StopReason.CREDITS, f"the account is out of credits: {answer.message}")
 
     def _others_were_taken_since(self, turn: Turn) -> bool:
         return self._accepted > self._forbidden.get(turn.pair.fingerprint, self._accepted)
