@@ -29,7 +29,7 @@ test: $(INSTALLED)
 
 # Hundreds of random courses of a batch, then 20,000 kills at every point of a run and between them: an hour or more.
 soak: $(INSTALLED)
-	LIPSYNC_BATCH_SOAK_COURSES=500 $(BIN)/python -m pytest tests/test_state_machine.py
+	LIPSYNC_BATCH_ROUNDS=60 $(BIN)/python -m pytest tests/test_state_machine.py
 	$(BIN)/python tests/crash_matrix.py soak
 
 # Each guard of the laws is taken out of a copy of the program; a test must fail then.

@@ -496,9 +496,11 @@ class Project:
     @contextmanager
     def _acting(self, verb: Verb, death: Death | None) -> Iterator[None]:
         """A verb, killed on the way if its time has come; what it did is judged in any case."""
+        interrupted = self.night.store.reads.interrupted()
+        answered = self.night.journalled(interrupted) if interrupted else {}
         with suppress(KilledError), self.night.dying(death):
             yield
-        self._judge_moves(verb)
+        self._judge_moves(verb, answered)
         for row in self.query("SELECT output, fingerprint FROM jobs"):
             self._wanted_at[row["output"]].add(row["fingerprint"])
 
@@ -561,8 +563,11 @@ class Project:
             ids = ", ".join(f"{one.request_id} ({states[one.fingerprint]})" for one in held)
             self._break(f"{len(held)} generations are alive instead of {self._max_in_flight}: {ids}")
 
-    def _judge_moves(self, verb: Verb) -> None:
-        """Every change of a state since the last look: legal, and out of a state of rest by the right verb alone."""
+    def _judge_moves(self, verb: Verb, answered: Collection[str]) -> None:
+        """Every change of a state since the last look: legal, and out of a state of rest by the right verb alone.
+
+        `answered` are the submits that a kill interrupted, and whose answer was in run.log before the verb.
+        """
         for row in self.query("SELECT * FROM witness WHERE id > :seen ORDER BY id", seen=self._moves_seen):
             self._moves_seen = row["id"]
             fingerprint, move = row["fingerprint"], (State(row["old"]), State(row["new"]))
@@ -573,14 +578,23 @@ class Project:
                 self._break(told)
             if move in _FOUND and verb is not Verb.ADOPT and row["request_id"] not in self.provider.shown:
                 self._break(f"{told}, though the log has not named it")
-            if move[1] is S.SUBMITTED and verb is not Verb.RUN:
-                self._take_back(fingerprint, row["request_id"])
+            if move == (S.SUBMITTING, S.UNCLEAR) and row["request_id"] in answered:
+                self._break(f"{told}, though its answer is in run.log")
+            if move[1] is S.SUBMITTED:
+                self._take_back(fingerprint, row["request_id"], unpaid=move[0] is S.PENDING)
             if move == (S.DONE, S.READY) and fingerprint not in self._missing:
                 self._break(f"{told}, though nobody touched its files")
             if move == (S.READY, S.DONE):
                 self._missing.discard(fingerprint)
             if move in _ORDERS and verb != Verb.RETRY:
                 self._order(fingerprint, paid_again=move[1] is S.PENDING)
+
+    def _take_back(self, fingerprint: str, request_id: str, *, unpaid: bool) -> None:
+        """What was written off may have been found after all; if so, perhaps before another one was paid for."""
+        self._written_off.discard(request_id)
+        self._to_be_paid_again.discard(request_id)
+        if unpaid:
+            self._payments[fingerprint] = max(1, self.provider.paid(fingerprint))
 
     def _order(self, fingerprint: str, *, paid_again: bool) -> None:
         """A person has decided over a pair that may have been paid for."""
@@ -589,12 +603,6 @@ class Project:
         if paid_again:
             self._to_be_paid_again |= request_ids
             self._payments[fingerprint] = self.provider.paid(fingerprint) + 1
-
-    def _take_back(self, fingerprint: str, request_id: str) -> None:
-        """What was written off was found after all: there is nothing to be paid for again."""
-        self._written_off.discard(request_id)
-        self._to_be_paid_again.discard(request_id)
-        self._payments[fingerprint] = max(1, self.provider.paid(fingerprint))
 
     def _judge_payments(self) -> None:
         """Each pair paid for once, or as often as a person said; each payment with its id in the ledger, or unclear."""
@@ -637,9 +645,6 @@ class Project:
                 self._break(f"{row['key']} is done, but {row['output']} is not its video")
         if S.SUBMITTING in self.states().values():
             self._break("a pair is still `submitting` after the run")
-        unknown = self.query("SELECT client_request_id FROM generations WHERE generation_id IS NULL")
-        if known := self.night.journalled([row["client_request_id"] for row in unknown]):
-            self._break(f"the answers to {sorted(known)} are in run.log, and not in jobs.db")
         self._broken_off(self.night.folder.root.rglob("*.moving"))
 
     def _judge_jobs(self) -> None:
