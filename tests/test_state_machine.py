@@ -31,7 +31,7 @@ from lipsync_batch.errors import UsageError
 from lipsync_batch.jobs import State
 from lipsync_batch.providers.base import Check, Denied, NotFound, Running, Throttled, Unavailable
 
-ROUNDS = int(os.environ.get("LIPSYNC_BATCH_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("LIPSYNC_BATCH_ROUNDS", "5"))
 """More of them are a soak."""
 COURSES = 10
 """Of a round. After ten, Hypothesis begins to try variations of what it had; new courses find more."""
