@@ -673,7 +673,9 @@ class Project:
         """All troubles end: the batch comes to its end by itself, but for what waits for a person; then that too."""
         self.provider.healthy = True
         self._finish_alone()
-        again = self.retry()
+        self.retry()
+        self._run_out()
+        again = self.retry()  # what was given up, and found late, may only now have said that it ended in an error
         assert again is not None
         self._run_out()
         left = self.keys(S.FAILED)
