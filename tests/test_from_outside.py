@@ -26,6 +26,8 @@ from command import KEY, environment, run, start
 from media_factory import make_audio, make_video
 from other_api import LOSSES, OtherApi, _Handler, other_api, task_of
 
+from lipsync_batch.runner.run import DRAIN
+
 pytestmark = pytest.mark.slow
 
 DOUBTFUL = {"submitting", "unclear"}
@@ -390,6 +392,43 @@ def test_signals_while_submits_hang(film: Path, tmp_path: Path) -> None:
 
     with ThreadPoolExecutor() as pool:  # each of them waits for ten seconds
         list(pool.map(check, STOPS))
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_second_signal_ends_at_once(film: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """Whoever presses Ctrl-C twice waits for no drain; the report is true, and the next run looks up what was cut."""
+    with other_api(film, key=KEY) as api:
+        project = Project(tmp_path, api, 12)
+        silence = threading.Event()
+
+        def hangs(request: dict, handler: _Handler) -> bool:
+            if len(api.tasks) < 5:
+                return False
+            api.accept(request, handler.client_request_id())
+            silence.wait(60)
+            handler.hang_up()
+            return True
+
+        api.on_submit = hangs
+        with project.start() as process:
+            wait_until(lambda: len(api.tasks) >= 8, process)
+            process.send_signal(number)
+            time.sleep(0.5)  # two signals at the same instant are one
+            process.send_signal(number)
+            asked = time.monotonic()
+            _, stderr = process.communicate(timeout=30)
+            waited = time.monotonic() - asked
+        silence.set()
+
+        assert process.returncode == STOPS[number][1], stderr
+        assert waited < DRAIN, "it was drained all the same"
+        assert project.report()["stop_reason"] == STOPS[number][0]
+        assert project.counts()["submitting"] == len(api.tasks) - 5
+
+        api.on_submit = None
+        ended = project.run("--resolve-for", "20s")
+        project.audit(ended)
+        assert project.counts() == {"done": 12}
 
 
 def stop_while_submits_hang(project: Project, number: signal.Signals) -> None:

@@ -833,6 +833,25 @@ def test_log_without_an_end_does_not_keep_the_run(night: Night) -> None:
     assert night.clock.now() < 600
 
 
+def test_log_is_asked_no_more_often_than_it_allows(night: Night) -> None:
+    """200 requests in any 60 s, whatever the account's own rate is."""
+    asked = []
+
+    def page() -> LogPage:
+        asked.append(night.clock.now())
+        return LogPage(rows=(), next_offset=100 * len(asked))
+
+    night.provider.latency = 0.001
+    night.provider.submitting = first(UNCLEAR)
+    night.provider.logged = page
+    night.holds(jobs(1))
+
+    night.run(resolve_for=240.0, rate="1000/s")
+
+    assert len(asked) > 600
+    assert max(sum(at <= later < at + 60.0 for later in asked) for at in asked) <= 200
+
+
 def test_refusals_of_the_log_hold_back_nothing_else(night: Night) -> None:
     """The log has a limit of its own: polls and submits go on, and the run ends."""
     night.provider.submitting = first(UNCLEAR)
