@@ -132,7 +132,8 @@ class Batch:
         """The same for a batch that was run before; a rehearsal where there is nothing else."""
         batch = cls.find(target, out=out, state=state, flags=flags, environ=environ)
         if not batch.location.exists and Path(target).is_file() and out is None:
-            batch = cls.find(target, state=state, sandbox=True, flags=flags, environ=environ)
+            rehearsal = cls.find(target, state=state, sandbox=True, flags=flags, environ=environ)
+            batch = rehearsal if rehearsal.location.exists else batch
         batch.location.must_exist()
         return batch
 

@@ -493,6 +493,15 @@ def test_given_up_pair_that_the_log_names_later_is_fetched_for_nothing(project: 
     assert [g.generation_id is not None for g in project.batch.history("b").generations] == [True, True]
 
 
+def test_batch_that_was_never_run_is_named_as_it_would_be(project: Project) -> None:
+    """Not by the folder of a rehearsal that nobody spoke of."""
+    project.write("a,eins")
+
+    code, said = project.call("resolve", str(project.manifest))
+
+    assert (code, "nothing was run yet" in said, ".sandbox" in said) == (2, True, False)
+
+
 def test_nothing_unclear_is_said_so(project: Project) -> None:
     project.write("a,eins")
     project.run()
