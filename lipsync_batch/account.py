@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lipsync_batch.errors import BatchError, MissingExtraError
+import platformdirs
+
+from lipsync_batch.errors import BatchError, DiskError, MissingExtraError
 from lipsync_batch.jobs import BatchRecord
 from lipsync_batch.location import Location
+from lipsync_batch.mounts import network_drive
 from lipsync_batch.providers.base import Price, Provider
 from lipsync_batch.settings import Credentials, Settings, base_url
+from lipsync_batch.store.account_memory import AccountMemory
 
 if TYPE_CHECKING:
     from lipsync_batch.sandbox.process import SandboxProcess
@@ -24,6 +29,7 @@ SANDBOX = "sandbox"
 SANDBOX_OPTIONS = "LIPSYNC_BATCH_SANDBOX_OPTIONS"
 """Environment variable with options for the sandbox of a `--sandbox` run; `lipsync-batch sandbox --help` lists them."""
 SANDBOX_PACKAGES = ("espeakng_loader", "starlette", "uvicorn")
+MEMORY = "account.db"
 REHEARSAL = Price(source="a rehearsal: nothing is paid")
 
 
@@ -38,6 +44,22 @@ class Account:
     """Empty for a sandbox that was not started."""
     key: str | None = field(repr=False)
     """None where only what is public is asked for."""
+    memory_path: Path | None = None
+    """Where the account's runs on this machine share what they know; None where nothing is sent with its key."""
+
+    def memory(self, notice: Callable[[str], None]) -> AccountMemory:
+        """What this account's runs share. One of this run's own, and a word about it, where the file cannot be used."""
+        if self.memory_path is None:
+            return AccountMemory.alone()
+        kind = network_drive(self.memory_path.parent)
+        try:
+            if kind is None:
+                return AccountMemory.open(self.memory_path)
+            why = f"{self.memory_path.parent} is on a network drive ({kind})"
+        except DiskError as error:
+            why = str(error)
+        notice(f"what this account's runs share is not used: {why}; other runs do not know of this one's requests")
+        return AccountMemory.alone()
 
     def provider(self, settings: Settings, media_root: Path) -> Provider:
         """A client, for the loop that is running."""
@@ -100,12 +122,31 @@ def opened(location: Location, environ: Mapping[str, str], *, sandbox: bool) -> 
     """The account of a run; a sandbox lives as long as the context. Errors say what the environment lacks."""
     if not sandbox:
         credentials = Credentials.from_environ(environ)
-        yield Account(name=HOSTED, origin=credentials.base_url, base_url=credentials.base_url, key=credentials.key)
+        yield Account(
+            name=HOSTED,
+            origin=credentials.base_url,
+            base_url=credentials.base_url,
+            key=credentials.key,
+            memory_path=_memory_path(credentials),
+        )
         return
     if any(find_spec(package) is None for package in SANDBOX_PACKAGES):
         raise MissingExtraError("--sandbox", "sandbox")
-    with _sandbox(location.folder.state / "sandbox", environ.get(SANDBOX_OPTIONS, "").split()) as server:
-        yield Account(name=SANDBOX, origin=SANDBOX, base_url=server.base_url, key=server.key)
+    data = location.folder.state / "sandbox"
+    with _sandbox(data, environ.get(SANDBOX_OPTIONS, "").split()) as server:
+        yield Account(
+            name=SANDBOX,
+            origin=SANDBOX,
+            base_url=server.base_url,
+            key=server.key,
+            memory_path=data / MEMORY,  # it goes with the rehearsal that it is about
+        )
+
+
+def _memory_path(credentials: Credentials) -> Path:
+    """In the user's state folder, under a name from which neither the key nor the address can be read."""
+    digest = hashlib.sha256(f"{credentials.base_url}\0{credentials.key}".encode()).hexdigest()
+    return platformdirs.user_state_path("lipsync-batch", appauthor=False) / "accounts" / digest[:32] / MEMORY
 
 
 @contextmanager

@@ -285,6 +285,7 @@ class Batch:
         self, store: Store, log: RunLog, payee: Account, names: Sequence[str], adopt: str | None
     ) -> Resolved:
         provider = payee.provider(self.settings, self.location.folder.root)
+        throttle = Throttle(self._clock, rate=self.settings.rate, memory=payee.memory(lambda _: None))
         try:
             if adopt is not None:
                 return await resolving.adopt(store, log, provider, names[0], adopt)
@@ -292,12 +293,13 @@ class Batch:
                 store,
                 log,
                 provider,
-                throttle=Throttle.of(self.settings.rate, self._clock),
+                throttle=throttle,
                 clock=self._clock,
                 names=names,
                 seconds=self.settings.resolve_for,
             )
         finally:
+            throttle.close()
             await provider.aclose()
 
     @contextmanager

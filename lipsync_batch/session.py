@@ -264,6 +264,7 @@ class Session:
                     budget=settings.budget,
                     verify=self._orders.verify,
                     requests_before=self._requests,
+                    memory=payee.memory(lambda message: self._events.emit(Noticed(message=message))),
                     journalled=log.accepted,
                     aborted=(lambda reason: self._abort(store, number, reason)) if in_main_thread else None,
                 )
@@ -281,6 +282,7 @@ class Session:
             patience=settings.patience,
             resolve_for=settings.resolve_for,
             deadline=deadline(settings.finish_by, self._clock.utc()) if settings.finish_by else None,
+            poll_floor=settings.poll_floor,
             collect_only=self._orders.collect_only or self._fault is not None,
         )
 

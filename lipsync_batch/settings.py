@@ -211,6 +211,9 @@ class Settings(BaseModel):
     typical_seconds: Annotated[Duration, Field(gt=0)] | None = Field(
         None, description="How long a generation usually takes, until the account's history says.", examples=["34s"]
     )
+    poll_floor: Annotated[Duration, Field(gt=0)] = Field(
+        1.0, description="The shortest time between two polls of one generation.", examples=["1s"]
+    )
     resolve_for: Duration = Field(
         120.0, description="How long unclear submits are looked up once all else is done.", examples=["2m"]
     )

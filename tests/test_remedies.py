@@ -171,6 +171,7 @@ def test_only_finished_jobs_are_redone(project: Project) -> None:
     project.run()
     project.write("a,eins", "b,zwei")
     lose(project.api, "zwei")
+    project.api.log_lag = 60.0
     project.run()
 
     with pytest.raises(UsageError, match="b is unclear"):

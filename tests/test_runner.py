@@ -153,10 +153,10 @@ def test_cut_body_is_not_blamed_for_what_the_account_or_the_service_is(
 
 def test_answer_to_a_submit_is_waited_for_when_the_run_is_stopped(night: Night) -> None:
     """Law 2: the deadline comes while the provider is still thinking; its answer is recorded all the same."""
-    night.provider.latency = 40.0
+    night.provider.latency = 140.0
     night.holds(jobs(2))
 
-    assert night.run(deadline=START + timedelta(seconds=5)) is StopReason.DEADLINE
+    assert night.run(deadline=START + timedelta(seconds=120)) is StopReason.DEADLINE
 
     assert night.counts() == {State.SUBMITTED: 2}
     assert {night.record(f"job-0000{n}").generation_id for n in range(2)} == set(night.provider.charged.values())
@@ -642,7 +642,7 @@ def test_collect_only_submits_nothing(night: Night) -> None:
     night.provider.seconds = 600.0
     night.holds(jobs(4))
     night.provider.submitting = lambda *_: None
-    night.run(deadline=START + timedelta(seconds=1), max_in_flight=2)
+    night.run(deadline=START + timedelta(seconds=120), max_in_flight=2)
     submitted = len(night.provider.submitted)
 
     assert night.run(collect_only=True) is StopReason.FINISHED

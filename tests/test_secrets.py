@@ -58,7 +58,7 @@ OPEN = ("hangs",)
 """A job whose submit is never answered."""
 
 CASES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "run": (("run", "spring.csv", "--events", "--retry-failed", "--finish-by", "1s"),),
+    "run": (("run", "spring.csv", "--events", "--retry-failed", "--finish-by", "1s", "--typical-seconds", "0.2s"),),
     "plan": (("plan", "spring.csv", "--json"), ("plan", "spring.csv", "--by", "language")),
     "status": (
         ("status", "spring.csv"),
@@ -396,7 +396,7 @@ def test_password_of_a_proxy_is_not_told_when_it_fails(tmp_path: Path) -> None:
         "HTTPS_PROXY": f"http://user:{PASSWORD.text}@127.0.0.1:1",
     }
 
-    command = ("run", "rehearsal.csv", "-v", "--finish-by", "2s")
+    command = ("run", "rehearsal.csv", "-v", "--finish-by", "2s", "--typical-seconds", "0.2s")
     done = run(*command, env=environment(tmp_path, **variables), cwd=tmp_path)
 
     assert done.returncode == exits.AGAIN

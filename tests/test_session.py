@@ -98,7 +98,8 @@ def test_errors_in_the_manifest_of_an_old_batch_still_let_it_collect(project: Pa
     with other_api(project / "clip.mp4", seconds=1.5) as api:
         env = environment(project, api.url)
         manifest = write(project, ["one", "two"])
-        assert run("run", manifest, "--finish-by", "1s", env=env, cwd=project).returncode == 3
+        hurried = ("--finish-by", "1s", "--typical-seconds", "0.2s")
+        assert run("run", manifest, *hurried, env=env, cwd=project).returncode == 3
         write(project, ["one", "two", " "])
 
         ended = run("run", manifest, env=env, cwd=project)

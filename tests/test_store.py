@@ -246,7 +246,7 @@ def test_row_that_changed_in_flight_is_still_collected(night: Night) -> None:
 
     night.provider.seconds = 600.0
     night.holds([make_job(0)])
-    night.run(deadline=START + timedelta(seconds=5))
+    night.run(deadline=START + timedelta(seconds=60))
 
     night.holds([make_job(0, pair=make_pair(0, take=2))])
     night.run()

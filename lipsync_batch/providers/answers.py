@@ -61,6 +61,14 @@ _PASSING = re.compile(
     r"|\binternal\b.{0,20}\berror\b",
     re.IGNORECASE,
 )
+_WORK = r"\b(?:generation|job|task|video|render)s?\b"
+_AT_ONCE = re.compile(
+    rf"\bconcurren(?:t|cy)\b(?!\W+(?:\w+\W+)?(?:request|connection|call)s?\b)"
+    rf"|\b(?:in.?flight|simultaneous(?:ly)?|parallel)\b.{{0,20}}{_WORK}"
+    rf"|{_WORK}.{{0,30}}\b(?:at (?:once|a time|the same time)|in parallel|simultaneously)\b",
+    re.IGNORECASE,
+)
+"""PixVerse says "Reached the limit for concurrent generations"; "concurrent requests" are a matter of requests."""
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _CODE = re.compile(r"[\w.:/-]{1,64}", re.ASCII)
 
@@ -160,9 +168,9 @@ def _accepted_id(answer: Answer, document: object) -> str | None:
 def _refusal(status: int, document: object) -> Refusal | None:
     match status:
         case 429:
-            return Refusal.THROTTLED
+            return _shortage(document)
         case 503 if _is_api_error(document, 503):
-            return Refusal.THROTTLED
+            return _shortage(document)
         case 401:
             return Refusal.CREDENTIALS
         case 403:
@@ -172,6 +180,11 @@ def _refusal(status: int, document: object) -> Refusal | None:
         case _ if 400 <= status < 500:
             return Refusal.INVALID
     return None
+
+
+def _shortage(document: object) -> Refusal:
+    """Of what there was too much: requests, or generations at once. Few answers say it; the others leave it open."""
+    return Refusal.NO_SLOT if _AT_ONCE.search(find_words(document).message) else Refusal.THROTTLED
 
 
 def _is_api_error(document: object, status: int) -> bool:

@@ -23,6 +23,7 @@ class Refusal(StrEnum):
     """Why the provider did not take a submit."""
 
     THROTTLED = "throttled"  #: too many requests, or no slot free: the lane waits
+    NO_SLOT = "no_slot"  #: the same where the answer says that it is about generations at once
     CREDENTIALS = "credentials"  #: the key is not valid: the submit lane closes
     FORBIDDEN = "forbidden"  #: out of credits, a spend limit, or this pair alone
     INVALID = "invalid"  #: this pair will never be taken as it is
@@ -91,7 +92,7 @@ Submission = Accepted | Refused | NotSent | Unclear
 | --- | --- | --- |
 | 2xx with an id; any answer with `x-inference-id` | Accepted | submitted |
 | name not found, refused, connect or pool timeout; a body never handed over whole | NotSent | pending |
-| 429; 503 with the API's own JSON body | Refused(THROTTLED) | pending |
+| 429; 503 with the API's own JSON body | Refused(THROTTLED), or NO_SLOT where it says so | pending |
 | 401 | Refused(CREDENTIALS) | pending |
 | 403 | Refused(FORBIDDEN) | pending |
 | 400, 404, 409, 413, 422, other 4xx | Refused(INVALID) | failed |

@@ -19,6 +19,7 @@ from lipsync_batch.runner.breaker import Breaker
 from lipsync_batch.runner.budget import Budget
 from lipsync_batch.runner.forecast import Forecast
 from lipsync_batch.runner.throttle import Throttle
+from lipsync_batch.runner.turns import Turns
 from lipsync_batch.store.ledger import Ledger
 from lipsync_batch.store.reads import Reads
 
@@ -40,6 +41,8 @@ class Options:
     resolve_for: float = 120.0
     """How long unclear pairs are looked up once all else is done."""
     deadline: datetime | None = None
+    poll_floor: float = 1.0
+    """The shortest time between two polls of one generation."""
     collect_only: bool = False
     """Submit nothing; poll and fetch what was paid for."""
 
@@ -93,12 +96,15 @@ class Context:
     forecast: Forecast
     breaker: Breaker
     budget: Budget
+    turns: Turns
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever a request may now be possible that was not before."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever there may be something to fetch, or room for it."""
     claimed: dict[str, str] = field(default_factory=dict)
     """Generations whose id is on its way into the ledger, each with the name of its job."""
+    doubts_moved: bool = False
+    """Submits came into doubt, or out of it, since that was last asked of jobs.db."""
     moved_at: float = 0.0
     """When a pair last came further, by the clock."""
 

@@ -205,7 +205,7 @@ class DownloadLane:
             return
         await self._context.ledger.refresh_link(arrival.fingerprint)
         self._tell(arrival, State.SUBMITTED, message=reason)
-        self._polls.board(arrival.fingerprint)
+        self._polls.board_again(arrival.fingerprint)
 
     async def _rest(self, arrival: Arrival, reason: str, retry_after: float | None) -> None:
         """The transfer failed: leave it alone for a while, and give it up after so many rounds."""

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 
 from lipsync_batch.clock import Clock
 from lipsync_batch.providers.base import Denied, LogPage, LogRow, Provider, Throttled, Unavailable
-from lipsync_batch.runner.throttle import GivenLimit, Throttle
+from lipsync_batch.runner.throttle import Throttle
+from lipsync_batch.settings import Rate
 from lipsync_batch.store.lane_reads import Doubt
 
 LONGEST_SUBMIT = timedelta(days=1)
@@ -32,7 +33,7 @@ class LogSearch:
         """`found` is told of each row that is about one of the doubts; a page may repeat a row of another one."""
         self._provider = provider
         self._throttle = throttle
-        self._log_throttle = Throttle(GivenLimit(*provider.capabilities.log_rate), clock)
+        self._log_throttle = Throttle(clock, rate=Rate(*provider.capabilities.log_rate))
         self._clock = clock
         self._found = found
         self.denied: str | None = None
@@ -46,29 +47,28 @@ class LogSearch:
         since = min(doubt.intended_at for doubt in doubts.values()) - CLOCK_SKEW
         newest = max(doubt.intended_at for doubt in doubts.values())
         until = min(self._clock.utc() + CLOCK_SKEW, newest + LONGEST_SUBMIT)
-        gate = self._log_throttle.gate
         offset: int | None = 0
-        while offset is not None and gate.opens_at <= self._clock.now():
+        while offset is not None and not self._log_throttle.is_closed:
             match await self._page(since, until, offset):
                 case LogPage(rows=rows, next_offset=next_offset):
                     for row in rows:
                         if (doubt := doubts.get(row.client_request_id)) is not None:
                             await self._found(doubt, row)
                     offset = None if over() else next_offset
-                case Throttled(retry_after=retry_after):
-                    gate.refuse(self._clock.now(), retry_after)  # its limit is its own: polls and submits go on
+                case Throttled() | Unavailable():
                     return
                 case Denied(message=message):
                     self.denied = message
-                    return
-                case Unavailable():
                     return
 
     async def _page(self, since: datetime, until: datetime, offset: int) -> LogPage | Throttled | Denied | Unavailable:
         of_log = await self._log_throttle.acquire()
         of_account = await self._throttle.acquire()
         try:
-            return await self._provider.find(since=since, until=until, offset=offset)
+            page = await self._provider.find(since=since, until=until, offset=offset)
         finally:
             of_account.answered()
             of_log.answered()
+        if isinstance(page, Throttled):
+            self._log_throttle.refused(of_log, page.retry_after)  # its limit is its own: polls and submits go on
+        return page

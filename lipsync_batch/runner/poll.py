@@ -1,12 +1,13 @@
 """The poll lane: asks after generations, each when it is worth a request, and never forgets one.
 
-A heap of due times; one entry for each generation that is alive. Local deadlines abandon nothing: whatever is still
-running when a run ends is asked again by the next one.
+A heap of due times: where requests are short, what has been due for longest is what has most likely ended since it was
+asked last. Local deadlines abandon nothing: whatever is still running when a run ends is asked again by the next one.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -44,17 +45,22 @@ class _Tracked:
     flight: Flight
     accepted: float
     """When it was accepted, by the clock of this run; before its start for generations of earlier runs."""
-    teaches: bool
-    """Whether its time says how long generations take: not where it may have ended while no run was asking."""
     scout: bool = False
     asked: bool = False
-    """The request is on the wire."""
+    """A request is on the wire, or its answer is being recorded."""
+    asked_at_age: float = 0.0
+    """How old it was when it was last known to be running."""
     linkless: int = 0
     not_found: int = 0
     answers_before: int = 0
     """How many polls had been answered with knowledge of an id when this one was first unknown."""
     unavailable: int = 0
     due: float = 0.0
+
+    @property
+    def by_forecast(self) -> bool:
+        """Whether it is asked after because it may have ended by then, and for no other reason."""
+        return not (self.asked or self.flight.link_refreshes or self.linkless or self.not_found or self.unavailable)
 
 
 class PollLane:
@@ -68,42 +74,73 @@ class PollLane:
         self._denied = False
         self._answers = 0
         """How many polls were answered with knowledge of the id: proof that the API knows ids of ours."""
+        self._scouts = 0
+        self._eager = False
+        self._aging: deque[_Tracked] = deque()
+        """Those that are not overdue yet, the oldest first; among them some that have left."""
+        self._holding: set[str] = set()
+        """Those that hold a slot: neither overdue, nor only in want of a fresh link."""
+        self._hopeful: set[str] = set()
+        """Those that may come to an end soon: neither overdue, nor out of reach."""
         for flight in context.reads.flights():
             self._track(flight, from_earlier_run=True)
 
     @property
     def alive(self) -> int:
         """Generations that hold a slot: not those that are overdue, nor those that only need a fresh link."""
-        return sum(1 for tracked in self._tracked.values() if self._holds_slot(tracked))
+        self._age_out()
+        return len(self._holding)
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing that can be asked."""
         return not self._tracked or self._denied
 
+    @property
+    def answers(self) -> int:
+        """How many polls were answered with knowledge of the id."""
+        return self._answers
+
     def only_overdue(self) -> bool:
         """Whether nothing is left but generations that may never end, or that cannot be asked after now."""
-        return all(self._overdue(t) or t.unavailable or t.not_found for t in self._tracked.values())
+        self._age_out()
+        return not self._hopeful
 
-    def board(self, fingerprint: str) -> None:
-        """Begin to poll a pair that was just submitted, or whose link needs to be refreshed."""
+    def be_eager(self, *, eager: bool) -> None:
+        """Spend more requests to notice ends sooner, while the provider's slots are what is short."""
+        if eager is not self._eager:
+            self._eager = eager
+            self._schedule_anew()
+
+    def board_again(self, fingerprint: str) -> None:
+        """Begin to poll a pair that is submitted by what jobs.db says of it: adopted, or in want of a fresh link."""
         flight = self._context.reads.flight(fingerprint)
         assert flight is not None, f"{fingerprint} is not submitted"
+        self.board(flight)
+
+    def board(self, flight: Flight) -> None:
+        """Begin to poll a generation that was just accepted."""
         self._track(flight, from_earlier_run=False)
         self._context.changed.set()
 
     def next_flight(self, *, late_by: float = 0.0) -> Flight | None:
         """The generation most worth asking, if one is due; with `late_by`, only one that has been due for so long."""
-        if self._denied:
-            return None
         due = self._first_due()
         if due is None or due + late_by > self._context.clock.now():
             return None
         return self._tracked[self._heap[0][1]].flight
 
+    def soonest_flight(self) -> Flight | None:
+        """The generation that is due next, whether or not it is yet; None where it was asked too shortly ago."""
+        if self._first_due() is None:
+            return None
+        tracked = self._tracked[self._heap[0][1]]
+        rested = self._age(tracked) - tracked.asked_at_age >= self._context.forecast.floor
+        return tracked.flight if rested and tracked.by_forecast else None
+
     def wait_seconds(self) -> float | None:
         """How long until the next one is due; None when none will be."""
-        due = None if self._denied else self._first_due()
+        due = self._first_due()
         return None if due is None else max(0.0, due - self._context.clock.now())
 
     def ask(self, flight: Flight, permit: Permit) -> Coroutine[Any, Any, None]:
@@ -117,31 +154,44 @@ class PollLane:
         try:
             answer = await self._context.provider.check(flight.generation_id)
         finally:
-            tracked.asked = False
             permit.answered()
         with self._context.in_order():
-            await self._record(tracked, answer)
+            await self._record(tracked, answer, permit)
         self._context.changed.set()
 
     def _track(self, flight: Flight, *, from_earlier_run: bool) -> None:
-        clock = self._context.clock
+        clock, fingerprint = self._context.clock, flight.fingerprint
         age = max(0.0, (clock.utc() - flight.accepted_at).total_seconds())
-        tracked = _Tracked(
-            flight,
-            accepted=clock.now() - age,
-            teaches=not from_earlier_run,
-            scout=sum(1 for other in self._tracked.values() if other.scout) < SCOUTS,
-        )
-        self._tracked[flight.fingerprint] = tracked
+        scout = self._scouts < SCOUTS and not from_earlier_run
+        self._scouts += scout
+        tracked = self._tracked[fingerprint] = _Tracked(flight, accepted=clock.now() - age, scout=scout)
+        self._aging.append(tracked)
+        self._hopeful.add(fingerprint)
         if flight.link_refreshes:
             self._schedule(tracked, min(LONGEST_PAUSE, 2.0 ** (flight.link_refreshes - 1)))
-        elif from_earlier_run:
+            return
+        self._holding.add(fingerprint)
+        if from_earlier_run:
             self._schedule(tracked, 0.0)
         else:
             self._schedule_by_forecast(tracked)
 
+    def _age_out(self) -> None:
+        """Those that have become overdue neither hold a slot nor are they waited for."""
+        while self._aging:
+            tracked = self._aging[0]
+            fingerprint = tracked.flight.fingerprint
+            if self._tracked.get(fingerprint) is tracked:
+                if not self._context.forecast.overdue(self._age(tracked)):
+                    return
+                self._holding.discard(fingerprint)
+                self._hopeful.discard(fingerprint)
+            self._aging.popleft()
+
     def _first_due(self) -> float | None:
         """The earliest due time; entries that were superseded are dropped on the way."""
+        if self._denied:
+            return None
         while self._heap:
             due, fingerprint = self._heap[0]
             tracked = self._tracked.get(fingerprint)
@@ -151,32 +201,30 @@ class PollLane:
         return None
 
     def _schedule(self, tracked: _Tracked, seconds: float) -> None:
+        tracked.asked = False
         tracked.due = self._context.clock.now() + seconds
         heapq.heappush(self._heap, (tracked.due, tracked.flight.fingerprint))
 
     def _schedule_by_forecast(self, tracked: _Tracked) -> None:
-        age = self._age(tracked)
-        self._schedule(tracked, self._context.forecast.next_ask(age, scout=tracked.scout) - age)
+        ask_at = self._context.forecast.next_ask(tracked.asked_at_age, scout=tracked.scout, eager=self._eager)
+        self._schedule(tracked, max(0.0, ask_at - self._age(tracked)))
+
+    def _schedule_anew(self) -> None:
+        """What was scheduled by another forecast than holds now."""
+        for tracked in self._tracked.values():
+            if tracked.by_forecast:
+                self._schedule_by_forecast(tracked)
 
     def _age(self, tracked: _Tracked) -> float:
         return self._context.clock.now() - tracked.accepted
 
-    def _overdue(self, tracked: _Tracked) -> bool:
-        return self._context.forecast.overdue(self._age(tracked))
-
-    def _holds_slot(self, tracked: _Tracked) -> bool:
-        return not tracked.flight.link_refreshes and not self._overdue(tracked)
-
-    async def _record(self, tracked: _Tracked, answer: Check) -> None:
-        known = isinstance(answer, Running | Finished | Errored)
-        if known:
-            self._answers += 1
-            tracked.not_found = tracked.unavailable = 0
-            self._context.throttle.accepted()
+    async def _record(self, tracked: _Tracked, answer: Check, permit: Permit) -> None:
+        if isinstance(answer, Running | Finished | Errored):
+            self._is_known(tracked, permit)
         match answer:
             case Running(status=status):
                 self._notice_status(status)
-                tracked.teaches = True  # its end is still to come, and will be noticed in time
+                tracked.asked_at_age = self._age(tracked)
                 self._schedule_by_forecast(tracked)
             case Finished(link=None):
                 await self._linkless(tracked)
@@ -187,13 +235,21 @@ class PollLane:
             case NotFound():
                 await self._not_found(tracked)
             case Throttled(retry_after=retry_after):
-                pause = self._context.throttle.refused(retry_after)
+                pause = self._context.throttle.refused(permit, retry_after)
                 self._context.events.emit(RateRefused(what="poll", pause=pause))
                 self._schedule(tracked, 0.0)
             case Denied(message=message):
                 self._deny(tracked, message)
             case Unavailable(message=message):
                 self._unavailable(tracked, message)
+
+    def _is_known(self, tracked: _Tracked, permit: Permit) -> None:
+        """The API has an answer that is about this generation."""
+        self._answers += 1
+        tracked.not_found = tracked.unavailable = 0
+        if not self._context.forecast.overdue(self._age(tracked)):
+            self._hopeful.add(tracked.flight.fingerprint)
+        self._context.throttle.accepted(permit)
 
     def _notice_status(self, status: str) -> None:
         if status in ("queued", "generating") or status in self._seen_statuses:
@@ -213,9 +269,12 @@ class PollLane:
         assert answer.link is not None
         context, flight = self._context, tracked.flight
         seconds = self._age(tracked)
-        if tracked.teaches and not flight.link_refreshes:
-            context.forecast.learn(seconds)
-            self._hurry()
+        if not flight.link_refreshes:
+            others = (other.asked_at_age for other in self._tracked.values() if other is not tracked)
+            context.forecast.learn(tracked.asked_at_age, seconds, running=others)
+            if context.forecast.moved():
+                self._schedule_anew()
+        self._release(tracked)
         await context.ledger.ready(
             flight.fingerprint,
             flight.client_request_id,
@@ -225,17 +284,6 @@ class PollLane:
         )
         context.budget.quoted(flight.held, answer.usage)
         self._leave(tracked, State.READY, seconds=seconds)
-
-    def _hurry(self) -> None:
-        """The first observations say more than the prior guess did: those still waiting are scheduled anew."""
-        if self._context.forecast.observed > SCOUTS:
-            return
-        for tracked in self._tracked.values():
-            if not tracked.asked and not tracked.flight.link_refreshes:
-                age = self._age(tracked)
-                sooner = self._context.forecast.next_ask(age) - age
-                if self._context.clock.now() + sooner < tracked.due:
-                    self._schedule(tracked, sooner)
 
     async def _errored(self, tracked: _Tracked, answer: Errored) -> None:
         """The provider gave up, and charges nothing: what says so itself may be submitted again, twice."""
@@ -249,6 +297,8 @@ class PollLane:
             flight.fingerprint, flight.client_request_id, new, code=answer.code, message=answer.message, raw=answer.raw
         )
         self._context.budget.release(flight.held)
+        if again:
+            self._context.turns.grew()
         self._leave(tracked, new, code=answer.code, message=answer.message)
 
     async def _not_found(self, tracked: _Tracked) -> None:
@@ -256,6 +306,7 @@ class PollLane:
         if not tracked.not_found:
             tracked.answers_before = self._answers
         tracked.not_found += 1
+        self._hopeful.discard(tracked.flight.fingerprint)
         if tracked.not_found >= NOT_FOUND and await self._others_are_known(tracked):
             message = f"the API no longer knows the generation {tracked.flight.generation_id}"
             await self._fail(tracked, "lost", message)
@@ -292,6 +343,7 @@ class PollLane:
 
     def _unavailable(self, tracked: _Tracked, message: str) -> None:
         tracked.unavailable += 1
+        self._hopeful.discard(tracked.flight.fingerprint)
         if tracked.unavailable == 3:
             self._context.events.emit(
                 Noticed(message=f"asked three times in vain: {message}", name=tracked.flight.name)
@@ -308,7 +360,7 @@ class PollLane:
         message: str | None = None,
     ) -> None:
         flight = tracked.flight
-        del self._tracked[flight.fingerprint]
+        self._release(tracked)
         self._context.moved()
         self._context.events.emit(
             Moved(
@@ -322,3 +374,10 @@ class PollLane:
                 message=message,
             )
         )
+
+    def _release(self, tracked: _Tracked) -> None:
+        """Ask after it no more: what holds its slot at the provider has ended, whether or not that is on disk yet."""
+        fingerprint = tracked.flight.fingerprint
+        self._tracked.pop(fingerprint, None)
+        self._holding.discard(fingerprint)
+        self._hopeful.discard(fingerprint)

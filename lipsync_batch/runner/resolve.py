@@ -92,7 +92,8 @@ class ResolveLane:
                     doubt.fingerprint, doubt.client_request_id, row.generation_id, quote=row.cost, old=State.UNCLEAR
                 )
             context.budget.quoted(doubt.reserve, row.cost)
-            self._polls.board(doubt.fingerprint)
+            context.doubts_moved = True
+            self._polls.board_again(doubt.fingerprint)
         finally:
             self._adopting = False
         context.moved()

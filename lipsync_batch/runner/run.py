@@ -21,7 +21,7 @@ from lipsync_batch.runner.resolve import ResolveLane
 from lipsync_batch.runner.submit import SubmitLane
 from lipsync_batch.runner.throttle import Permit
 
-WIRES = 16
+WIRES = 32
 """Requests that may be unanswered at once."""
 LATE = 300.0
 """A generation that has been due for so long goes before any submit. Seconds."""
@@ -100,7 +100,8 @@ class Run:
             if not self._wanted():
                 await context.clock.wait(context.changed, self._wait_seconds())
                 continue
-            permit = await self._permit()
+            # Most requests need not wait; for one that must, it is decided when its turn comes what it is for.
+            permit = context.throttle.take() or await unless(context.stop.requested, context.throttle.acquire())
             if permit is None:
                 continue
             step = self._take(permit)
@@ -115,6 +116,8 @@ class Run:
             return False
         if self._context.breaker.probe_due() and not self._submits.on_the_wire:
             return True
+        if self._submits.wants_a_poll and self._polls.soonest_flight() is not None:
+            return True
         return self._polls.next_flight() is not None or self._submits.next_turn() is not None
 
     def _take(self, permit: Permit) -> Coroutine[Any, Any, None] | None:
@@ -125,13 +128,8 @@ class Run:
             return self._polls.ask(flight, permit)
         if (turn := self._submits.next_turn()) is not None:
             return self._submits.send(turn, permit)
-        if (flight := self._polls.next_flight()) is not None:
-            return self._polls.ask(flight, permit)
-        return None
-
-    async def _permit(self) -> Permit | None:
-        """A request's permit; None when the run stops first."""
-        return await unless(self._context.stop.requested, self._context.throttle.acquire())
+        flight = self._polls.next_flight() or (self._polls.soonest_flight() if self._submits.wants_a_poll else None)
+        return None if flight is None else self._polls.ask(flight, permit)
 
     def _spawn(self, lanes: asyncio.TaskGroup, step: Coroutine[Any, Any, None]) -> None:
         task = lanes.create_task(step)
@@ -168,7 +166,7 @@ class Run:
         if not self._polls.only_overdue() or not self._downloads.idle:
             return None
         context = self._context
-        patience = max(context.options.patience, 2 * context.throttle.limit.seconds)
+        patience = max(context.options.patience, 2 * context.throttle.window)
         return context.moved_at + patience - context.clock.now()
 
     def _end_if_over(self) -> None:

@@ -6,7 +6,8 @@ answer makes of the pair is said in `providers.base.Submission`; here it is carr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Coroutine
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,20 +30,35 @@ from lipsync_batch.providers.base import (
 )
 from lipsync_batch.runner.context import Context, uninterrupted, unless
 from lipsync_batch.runner.poll import PollLane
-from lipsync_batch.runner.throttle import Gate, Permit
-from lipsync_batch.store.lane_reads import Turn
+from lipsync_batch.runner.slots import Slots
+from lipsync_batch.runner.throttle import Permit
+from lipsync_batch.store.lane_reads import Flight, Turn
 
-PAGE = 256
 FIRST_SUBMITS = 2
 SUBMITS_AT_ONCE = 8
 """Unanswered submits, from the first ones on: a burst of connections overflows the backlog of a small server, which
 then resets what it never read, and for us that is `unclear`."""
 NOTICEABLE = 0.001
 """Seconds below which the store's instants do not tell times apart."""
+FETCH_SHARE = 0.25
+"""So long before the deadline, in medians, a generation must have ended for its video to be fetched."""
 PAYMENT_REQUIRED = 402
 """Not documented, and used by others for an account without credits."""
 BODY_CUTS = 2
 """A body that was cut so often is too large for the way to the API."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Suspicion:
+    """A submit was refused for one of two reasons, after so many polls were answered and so many requests refused."""
+
+    permit: Permit
+    answers: int
+    refusals: int
+
+    def is_of_slots(self, polls: PollLane, context: Context) -> bool:
+        """Whether another submit is refused although polls were taken since, and none was refused."""
+        return polls.answers > self.answers and context.throttle.refusals == self.refusals
 
 
 class SubmitLane:
@@ -51,18 +67,25 @@ class SubmitLane:
     def __init__(self, context: Context, polls: PollLane) -> None:
         self._context = context
         self._polls = polls
-        self._page: list[Turn] = []
         self._on_the_wire: set[str] = set()
-        self._gate = Gate()
-        """For 429s on submits alone: all slots taken, perhaps, while polls go on."""
-        self._slots_at_refusal = 0
+        self._slots = Slots(context.options.max_in_flight)
         self._accepted = 0
         self._forbidden: dict[str, int] = {}
         """Pairs that met a 403, with the count of accepted ones at that time."""
+        self._doubts: list[datetime] = []
+        self._doubts_read = False
+        self._suspicion: _Suspicion | None = None
+        """A submit met a 429 that names no reason; None where that is settled."""
 
     @property
     def on_the_wire(self) -> int:
         return len(self._on_the_wire)
+
+    @property
+    def wants_a_poll(self) -> bool:
+        """Whether only the answer to a poll can say if a refused submit was one request too many, or had no slot."""
+        suspicion = self._suspicion
+        return suspicion is not None and suspicion.answers == self._polls.answers and self._polls.alive > 0
 
     def next_turn(self) -> Turn | None:
         """The pair that may be submitted now; None when there is none, or nothing may go out."""
@@ -70,6 +93,9 @@ class SubmitLane:
             return None
         turn = self._peek()
         if turn is None:
+            self._polls.be_eager(eager=False)
+            return None
+        if self._comes_too_late():
             return None
         if not self._context.budget.fits(turn.reserve):
             self._context.stop.close_submits(StopReason.BUDGET, "the budget is used up: nothing more is submitted")
@@ -87,11 +113,11 @@ class SubmitLane:
             return None
         if context.breaker.is_open:
             return max(0.0, context.breaker.probe_at - context.clock.now())
-        waits = [self._gate.opens_at - context.clock.now()]
+        waits = [self._slots.wait(self._alive(), context.clock.now())]
         if doubts := self._in_doubt():
             age = (context.clock.utc() - doubts[0]).total_seconds()
             waits.append(max(NOTICEABLE, context.forecast.most - age))
-        return min((wait for wait in waits if wait > 0), default=None)
+        return min((wait for wait in waits if wait is not None and wait > 0), default=None)
 
     def _closed(self) -> bool:
         stop = self._context.stop
@@ -103,34 +129,49 @@ class SubmitLane:
             return False
         if len(self._on_the_wire) >= min(SUBMITS_AT_ONCE, FIRST_SUBMITS + self._accepted):
             return False
-        if self._gate.opens_at > context.clock.now() and self._polls.alive >= self._slots_at_refusal:
-            return False
         if self._forbidden and self._on_the_wire:
             return False  # after a 403 one at a time, to learn whether it meant the pair or the account
-        alive = self._polls.alive + len(self._in_doubt()) + len(self._on_the_wire)
-        return alive < context.options.max_in_flight
+        if self._suspicion is not None and (self._on_the_wire or self.wants_a_poll):
+            return False  # likewise, whether it is requests or slots that are short
+        return self._slots.room(self._alive(), context.clock.now())
+
+    def _alive(self) -> int:
+        """Generations that hold a slot, or may: those that are polled, those in doubt, those on their way."""
+        return self._polls.alive + len(self._in_doubt()) + len(self._on_the_wire)
 
     def _in_doubt(self) -> list[datetime]:
         """When the submits left that may have been accepted, and whose generations may still hold slots."""
         context = self._context
-        return context.reads.doubts_since(context.clock.utc() - timedelta(seconds=context.forecast.most))
+        if context.doubts_moved or not self._doubts_read:
+            self._doubts = context.reads.doubts_since(context.clock.utc() - timedelta(seconds=context.forecast.most))
+            self._doubts_read, context.doubts_moved = True, False
+        while self._doubts and (context.clock.utc() - self._doubts[0]).total_seconds() >= context.forecast.most:
+            del self._doubts[0]
+        return self._doubts
+
+    def _comes_too_late(self) -> bool:
+        """Whether a generation that is submitted now would probably not be finished and fetched at the deadline."""
+        context = self._context
+        if context.options.deadline is None:
+            return False
+        left = (context.options.deadline - context.clock.utc()).total_seconds()
+        rate = context.throttle.per_second
+        to_notice = (self._polls.alive + 1) / rate if rate else 0.0
+        if left >= max(context.forecast.likely, to_notice) + FETCH_SHARE * context.forecast.median:
+            return False
+        context.stop.close_submits(
+            StopReason.DEADLINE, "what is submitted now would probably not be finished at the deadline"
+        )
+        return True
 
     def _peek(self) -> Turn | None:
-        """The first pair of the page, which is read again when it is used up; pairs that met a 403 come last."""
-        if not self._page:
-            busy = self._on_the_wire
-            self._page = self._turns([*busy, *self._forbidden])
-            if not self._page and self._forbidden:
-                self._page = self._turns(busy)
-        return self._page[0] if self._page else None
-
-    def _turns(self, exclude: Collection[str]) -> list[Turn]:
-        context = self._context
-        return context.reads.turns(PAGE, exclude=exclude, dearer=context.budget.dearer)
+        """The pair whose turn it is; pairs that met a 403 come last."""
+        return self._context.turns.next(busy=self._on_the_wire, last=self._forbidden)
 
     def send(self, turn: Turn, permit: Permit) -> Coroutine[Any, Any, None]:
         """Take a pair's turn now; the step that submits it, and records what became of it."""
-        self._page.remove(turn)
+        taken = self._context.turns.take()
+        assert taken is turn
         self._on_the_wire.add(turn.pair.fingerprint)
         return self._send(turn, permit)
 
@@ -152,9 +193,9 @@ class SubmitLane:
                 answer = await context.provider.submit(pair, request_id, cut=context.stop.cut)
             finally:
                 permit.answered()
-            await self._record(turn, request_id, answer)
+            await self._record(turn, request_id, answer, permit)
 
-    async def _record(self, turn: Turn, request_id: str, answer: Submission) -> None:
+    async def _record(self, turn: Turn, request_id: str, answer: Submission, permit: Permit) -> None:
         match answer:
             case Accepted(generation_id=taken) if (owner := self._context.owner(taken)) is not None:
                 # Polled as its own, it would put the video of another job in this one's place.
@@ -162,34 +203,50 @@ class SubmitLane:
                 await self._unclear(turn, request_id, Unclear(code="mixed_up", message=message))
             case Accepted(generation_id=taken):
                 with self._context.claiming(taken, turn.name):
-                    await self._accept(turn, request_id, answer)
+                    await self._accept(turn, request_id, answer, permit)
             case Refused():
-                await self._refuse(turn, request_id, answer)
+                await self._refuse(turn, request_id, answer, permit)
             case NotSent():
                 await self._not_sent(turn, request_id, answer)
             case Unclear():
                 await self._unclear(turn, request_id, answer)
 
-    async def _accept(self, turn: Turn, request_id: str, answer: Accepted) -> None:
+    async def _accept(self, turn: Turn, request_id: str, answer: Accepted, permit: Permit) -> None:
         context, fingerprint = self._context, turn.pair.fingerprint
+        accepted_at = context.clock.utc()
         try:
             await context.insist(
-                lambda: context.ledger.accepted(fingerprint, request_id, answer.generation_id, quote=answer.quote)
+                lambda: context.ledger.accepted(
+                    fingerprint, request_id, answer.generation_id, quote=answer.quote, at=accepted_at
+                )
             )
         except DiskError:
             message = f"accepted as {answer.generation_id}, which could not be written down: the next run looks for it"
             context.events.emit(Noticed(message=message, name=turn.name))
             raise
         context.budget.quoted(turn.reserve, answer.quote)
-        context.throttle.accepted()
+        context.throttle.accepted(permit)
         context.breaker.success()
-        self._gate.accept()
+        self._slots.accepted(self._alive() - 1, context.clock.now())
+        self._was_the_rate()
         self._accepted += 1
         self._forbidden.pop(fingerprint, None)
-        self._polls.board(fingerprint)
+        self._polls.board(
+            Flight(
+                fingerprint=fingerprint,
+                client_request_id=request_id,
+                generation_id=answer.generation_id,
+                name=turn.last_output,
+                accepted_at=accepted_at,
+                provider_errors=turn.provider_errors,
+                link_refreshes=0,
+                held=max(turn.reserve, answer.quote or 0),
+                charged=False,
+            )
+        )
         self._tell(turn, State.SUBMITTING, State.SUBMITTED, generation_id=answer.generation_id)
 
-    async def _refuse(self, turn: Turn, request_id: str, answer: Refused) -> None:
+    async def _refuse(self, turn: Turn, request_id: str, answer: Refused, permit: Permit) -> None:
         context = self._context
         context.budget.release(turn.reserve)
         new = answer.becomes
@@ -204,14 +261,16 @@ class SubmitLane:
         self._tell(turn, State.SUBMITTING, new, code=code, message=answer.message)
         match answer.kind:
             case Refusal.THROTTLED:
-                self._slow_down(answer.retry_after)
+                self._slow_down(answer, permit)
+            case Refusal.NO_SLOT:
+                self._no_slot(answer.retry_after)
             case Refusal.CREDENTIALS:
                 context.stop.close_submits(StopReason.CREDENTIALS, f"the API refuses the key: {answer.message}")
             case Refusal.FORBIDDEN:
                 await self._forbid(turn, answer, new)
             case Refusal.INVALID:
                 context.breaker.success()
-                context.throttle.accepted()
+                context.throttle.accepted(permit)
                 if answer.status == PAYMENT_REQUIRED:
                     # The pair has failed, as the table says; the others need not fail one after another.
                     context.stop.close_submits(StopReason.CREDITS, f"the account is out of credits: {answer.message}")
@@ -224,7 +283,7 @@ class SubmitLane:
         if new is State.FAILED:
             self._forbidden.pop(turn.pair.fingerprint, None)
             return
-        self._page.clear()
+        self._context.turns.read_anew()
         if self._context.stop.requested.is_set():
             return
         balance = await unless(self._context.stop.requested, self._balance())
@@ -244,16 +303,37 @@ class SubmitLane:
         finally:
             permit.answered()
 
-    def _slow_down(self, retry_after: float | None) -> None:
-        """429 on a submit: with generations of ours alive it may be their number, so polls go on."""
-        context = self._context
-        now = context.clock.now()
-        self._slots_at_refusal = self._polls.alive
-        pause = self._gate.refuse(now, retry_after)
-        context.throttle.limit.refused(now)
-        context.throttle.refusals += 1
-        if not self._polls.alive:
-            context.throttle.gate.refuse(now, retry_after)
+    def _slow_down(self, answer: Refused, permit: Permit) -> None:
+        """429 on a submit, without a word of why: one request too many, or no slot free beside those that are alive.
+
+        One that is more than the provider was known to have room for had no slot. Else the next requests tell: where
+        polls are taken, and the next submit again is not, it is no matter of requests.
+        """
+        context, suspicion, alive = self._context, self._suspicion, self._alive() - 1
+        if self._slots.is_beyond(alive) or (suspicion is not None and suspicion.is_of_slots(self._polls, context)):
+            self._no_slot(answer.retry_after)
+            return
+        pause = 0.0
+        if self._polls.alive and answer.retry_after is None:
+            self._suspicion = _Suspicion(permit, self._polls.answers, context.throttle.refusals)
+        else:
+            pause = context.throttle.refused(permit, answer.retry_after)
+        context.events.emit(RateRefused(what="submit", pause=pause))
+
+    def _was_the_rate(self) -> None:
+        """A submit was taken after one that was not, and no slot was missing: it was one request too many."""
+        if self._suspicion is not None:
+            self._context.throttle.refused(self._suspicion.permit, None)
+            self._suspicion = None
+
+    def _no_slot(self, retry_after: float | None) -> None:
+        """The provider runs as many generations as it will: polls go on, and notice ends sooner."""
+        context, now = self._context, self._context.clock.now()
+        self._suspicion = None
+        pause = self._slots.refused(
+            self._alive() - 1, now, typical_seconds=context.forecast.median, retry_after=retry_after
+        )
+        self._polls.be_eager(eager=True)
         context.events.emit(RateRefused(what="submit", pause=pause))
 
     async def _not_sent(self, turn: Turn, request_id: str, answer: NotSent) -> None:
@@ -281,21 +361,22 @@ class SubmitLane:
         small: what it says to that, it will have said to the submit.
         """
         context = self._context
-        match await unless(context.stop.requested, self._probe()):
-            case None:
-                return False
+        permit = await unless(context.stop.requested, context.throttle.acquire())
+        if permit is None:
+            return False
+        match await self._probe(permit):
             case Denied(message=message):
                 context.stop.close_submits(StopReason.CREDENTIALS, f"the API refuses the key: {message}")
             case Throttled(retry_after=retry_after):
-                self._slow_down(retry_after)
+                pause = context.throttle.refused(permit, retry_after)
+                context.events.emit(RateRefused(what="probe", pause=pause))
             case Unavailable(message=message):
                 self._trouble(message)
             case _:
                 return True
         return False
 
-    async def _probe(self) -> Check:
-        permit = await self._context.throttle.acquire()
+    async def _probe(self, permit: Permit) -> Check:
         try:
             return await self._context.provider.check(PROBE)
         finally:
@@ -308,6 +389,7 @@ class SubmitLane:
                 turn.pair.fingerprint, request_id, code=answer.code, message=answer.message, raw=answer.raw
             )
         )
+        context.doubts_moved = True
         self._tell(turn, State.SUBMITTING, State.UNCLEAR, code=answer.code, message=answer.message)
         self._trouble(answer.message)
 
@@ -318,6 +400,8 @@ class SubmitLane:
             self._context.events.emit(Noticed(message=f"the API does not answer; waiting until it does ({message})"))
 
     def _tell(self, turn: Turn, old: State, new: State, **facts: str | None) -> None:
+        if new is State.PENDING:
+            self._context.turns.grew()
         if new in (State.SUBMITTED, State.FAILED):
             self._context.moved()  # what only waits for its next turn is no progress
         self._context.events.emit(

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 
 from lipsync_batch.clock import Clock
 from lipsync_batch.events import Events, Noticed, RunStarted
@@ -17,17 +18,28 @@ from lipsync_batch.runner.breaker import Breaker
 from lipsync_batch.runner.budget import Budget
 from lipsync_batch.runner.context import Context, Options, Stop, unless
 from lipsync_batch.runner.download import Fetcher
-from lipsync_batch.runner.forecast import MEMORY, Forecast
+from lipsync_batch.runner.forecast import Forecast, Times
 from lipsync_batch.runner.run import Run
 from lipsync_batch.runner.settle import settle
 from lipsync_batch.runner.throttle import Throttle
+from lipsync_batch.runner.turns import Turns
 from lipsync_batch.settings import Rate
 from lipsync_batch.store import Store
+from lipsync_batch.store.account_memory import AccountMemory
 from lipsync_batch.store.ledger import Ledger
 from lipsync_batch.store.reads import Reads
 
+PAGE = 256
+"""Pending pairs that are read at once."""
 FIRST_SETTLE = 20.0
 """How long a run with a budget waits at its start for what was charged before; more comes beside its work. Seconds."""
+TIMES = "generation times"
+HISTORY = 40
+"""Finished generations of this batch that say how long they take, where the account's memory does not."""
+NOTICED_LATE = 0.9
+"""A generation of which only the notice is known had ended at no less than this share of its age, most likely."""
+REMEMBER_SECONDS = 15.0
+"""Seconds between two notes of what was learned: a kill loses no more."""
 LAST_SETTLE = 20.0
 """How long the end of a run may take to read what was charged. Seconds."""
 UNREACHABLE = (StopReason.OUTAGE, StopReason.CREDENTIALS)
@@ -71,10 +83,14 @@ class Work:
         budget: int | None = None,
         verify: bool = False,
         requests_before: int = 0,
+        memory: AccountMemory | None = None,
         journalled: Journalled = lambda _: {},
         aborted: Callable[[StopReason], None] | None = None,
     ) -> None:
-        """`journalled` looks up the answers that a dead run wrote to run.log and not to jobs.db any more."""
+        """`memory` is what the runs of the account share; it is closed at the end.
+
+        `journalled` looks up the answers that a dead run wrote to run.log and not to jobs.db any more.
+        """
         self._store = store
         self._provider = provider
         self._folder = folder
@@ -87,6 +103,7 @@ class Work:
         self._budget = budget
         self._verify = verify
         self._requests_before = requests_before
+        self._memory = memory
         self._journalled = journalled
         self._aborted = aborted
 
@@ -109,40 +126,56 @@ class Work:
             arranger = Arranger(self._folder, reads, ledger, self._events, self._clock, stop.requested)
             await arranger.arrange(verify=self._verify)
             context = self._context(ledger, record.batch_id, stop)
-            settling = await self._begin_to_settle(context)
             try:
-                reason = await Run(context, self._fetcher).run()
+                return await self._lanes(context)
             finally:
-                await self._end_settling(settling)
-            if reason not in UNREACHABLE:
-                with suppress(TimeoutError):
-                    async with self._clock.timeout(LAST_SETTLE):
-                        await unless(stop.signalled, _settle(context))
-            return reason
+                self._remember(context)
+                context.throttle.close()
+
+    async def _lanes(self, context: Context) -> StopReason:
+        """The lanes, with what was charged read before, beside and after them, and what is learned noted down."""
+        settling = await self._begin_to_settle(context)
+        remembering = asyncio.ensure_future(self._keep_remembering(context))
+        try:
+            reason = await Run(context, self._fetcher).run()
+        finally:
+            await self._end(settling)
+            await self._end(remembering)
+        if reason not in UNREACHABLE:
+            with suppress(TimeoutError):
+                async with self._clock.timeout(LAST_SETTLE):
+                    await unless(context.stop.signalled, _settle(context))
+        return reason
+
+    async def _keep_remembering(self, context: Context) -> None:
+        while True:
+            await self._clock.sleep(REMEMBER_SECONDS)
+            self._remember(context)
+
+    def _remember(self, context: Context) -> None:
+        """Note how long generations take for the account's other runs."""
+        if context.forecast.observed:
+            context.throttle.remember(TIMES, asdict(context.forecast.times))
 
     async def _begin_to_settle(self, context: Context) -> asyncio.Task[None]:
         """Ask what was charged in earlier runs. Only a budget has to wait for that, and not for long."""
         settling = asyncio.ensure_future(_settle(context))
         if self._budget is not None:
             await unless(context.stop.requested, self._clock.wait_for_tasks({settling}, FIRST_SETTLE))
-        context.budget = Budget(self._budget, context.reads.spent(), dearer=context.reads.dearer())
+            context.budget = Budget(self._budget, context.reads.spent(), dearer=context.reads.dearer())
         return settling
 
-    async def _end_settling(self, settling: asyncio.Task[None]) -> None:
-        settling.cancel()
-        await self._clock.wait_for_tasks({settling}, None)
-        if not settling.cancelled():
-            settling.result()
+    async def _end(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await self._clock.wait_for_tasks({task}, None)
+        if not task.cancelled():
+            task.result()
 
     def _context(self, ledger: Ledger, batch_id: str, stop: Stop) -> Context:
         reads, clock = self._store.reads, self._clock
-        typical = self._typical_seconds or self._provider.capabilities.typical_seconds
-        forecast = Forecast(typical, given=self._typical_seconds is not None)
-        for seconds in reads.generation_seconds(int(MEMORY)):
-            forecast.learn(seconds)
-        throttle = Throttle.of(self._rate, clock)
+        throttle = Throttle(clock, rate=self._rate, memory=self._memory, notice=self._notice)
         throttle.count_earlier(self._requests_before)
-        return Context(
+        context = Context(
             batch_id=batch_id,
             provider=self._provider,
             reads=reads,
@@ -153,10 +186,26 @@ class Work:
             options=self._options,
             stop=stop,
             throttle=throttle,
-            forecast=forecast,
+            forecast=self._forecast(throttle),
             breaker=Breaker(clock),
-            budget=Budget(self._budget, reads.spent()),
+            budget=Budget(self._budget, 0),
+            turns=Turns(lambda exclude: reads.turns(PAGE, exclude=exclude, dearer=context.budget.dearer)),
         )
+        return context
+
+    def _forecast(self, throttle: Throttle) -> Forecast:
+        """From what the account's runs have learned, else from the batch's own history, else from a guess."""
+        typical = self._typical_seconds or self._provider.capabilities.typical_seconds
+        known = Times.read(throttle.recall(TIMES))
+        given = self._typical_seconds is not None
+        forecast = Forecast(typical, floor=self._options.poll_floor, given=given, known=known)
+        if known is None:
+            for seconds in self._store.reads.generation_seconds(HISTORY):
+                forecast.learn(seconds * NOTICED_LATE, seconds)
+        return forecast
+
+    def _notice(self, message: str) -> None:
+        self._events.emit(Noticed(message=message))
 
     @contextmanager
     def _signals(self, stop: Stop) -> Iterator[None]:

@@ -30,6 +30,8 @@ class Turn:
     reserve: int
     """What it may cost, in micro-USD."""
     body_cuts: int
+    provider_errors: int
+    last_output: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +127,8 @@ class LaneReads(FileReads):
         """
         rows = self._rows(
             f"""
-            SELECT {PAIR}, p.body_cuts, CAST(ceil(coalesce(p.estimate, 0) * :dearer) AS INTEGER) AS reserve,
+            SELECT {PAIR}, p.body_cuts, p.provider_errors, p.last_output,
+                CAST(ceil(coalesce(p.estimate, 0) * :dearer) AS INTEGER) AS reserve,
                 (SELECT key FROM jobs AS j WHERE j.fingerprint = p.fingerprint ORDER BY position LIMIT 1) AS name,
                 (SELECT coalesce(max(attempt), 0) + 1 FROM generations AS g WHERE g.fingerprint = p.fingerprint) AS turn
             FROM pairs AS p
@@ -144,6 +147,8 @@ class LaneReads(FileReads):
                 attempt=row["turn"],
                 reserve=row["reserve"],
                 body_cuts=row["body_cuts"],
+                provider_errors=row["provider_errors"],
+                last_output=row["last_output"],
             )
             for row in rows
         ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from lipsync_batch.clock import Clock, iso
@@ -119,11 +120,13 @@ class Ledger:
         *,
         quote: int | None,
         old: State = State.SUBMITTING,
+        at: datetime | None = None,
     ) -> None:
-        """The provider has the generation: from now on it is polled, whatever happens."""
+        """The provider has the generation, since `at` or now: from here on it is polled, whatever happens."""
+        accepted_at = iso(at) if at is not None else self._now()
         line = dumps(
             {
-                "at": self._now(),
+                "at": accepted_at,
                 "event": "accepted",
                 "client_request_id": client_request_id,
                 "id": generation_id,
@@ -133,7 +136,7 @@ class Ledger:
         await self._writer.put(
             self._move(fingerprint, old, State.SUBMITTED, link=None, link_refreshes=0, **NO_ERROR),
             self._generation(
-                client_request_id, generation_id=generation_id, quote=quote, accepted_at=self._now(), outcome="accepted"
+                client_request_id, generation_id=generation_id, quote=quote, accepted_at=accepted_at, outcome="accepted"
             ),
             lines=[line],
         )
