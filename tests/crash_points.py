@@ -24,7 +24,7 @@ import sqlite3
 import stat
 import sys
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from inspect import iscoroutinefunction, isfunction
@@ -142,13 +142,6 @@ _step = contextvars.ContextVar("step", default="")
 """The ledger method whose put is being made."""
 
 
-class _Group(threading.local):
-    """The ledger methods whose puts are in the group that this thread is about to commit."""
-
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-
-
 def _wrap_ledger(crash: Crash) -> None:
     for name, method in list(vars(Ledger).items()):
         if iscoroutinefunction(method):
@@ -172,7 +165,8 @@ def _around(crash: Crash, name: str, method: Callable[..., Any]) -> Callable[...
 
 def _wrap_connections(crash: Crash) -> None:
     """Every commit, by the writer's thread or not; in a group, each of its puts counts as a hit of its own."""
-    group, labels = _Group(), dict[int, str]()
+    groups, labels = defaultdict[int, list[str]](list), dict[int, str]()
+    """By connection: the ledger methods whose puts are in the group that is about to be committed."""
     put, execute_put, execute_sql = GroupWriter.put, Put.execute, Connection.execute
 
     @functools.wraps(put)
@@ -183,17 +177,17 @@ def _wrap_connections(crash: Crash) -> None:
 
     def execute_put_between(self: Put, connection: sqlite3.Connection) -> None:
         label = labels.get(id(self.statements[0]), "put") if self.statements else "put"
-        group.steps.append(label)
+        groups[id(connection)].append(label)
         execute_put(self, connection)
         crash.point(f"{label}:written")
 
     def execute(self: Connection, sql: str, *parameters: Any) -> Any:
         word = sql.split(None, 1)[0].rstrip(";")
         if word == "BEGIN":
-            group.steps.clear()
+            groups[id(self)].clear()
         if word != "COMMIT":
             return execute_sql(self, sql, *parameters)
-        steps = group.steps or [_caller()]
+        steps = groups[id(self)] or [_caller()]
         for step in steps:
             crash.point(f"{step}:commit:before")
         cursor = execute_sql(self, sql, *parameters)

@@ -68,6 +68,8 @@ class SubmitLane:
         self._context = context
         self._polls = polls
         self._on_the_wire: set[str] = set()
+        self._pending_again: set[str] = set()
+        """On the wire still, and not taken."""
         self._slots = Slots(context.options.max_in_flight)
         self._accepted = 0
         self._forbidden: dict[str, int] = {}
@@ -180,6 +182,9 @@ class SubmitLane:
             await uninterrupted(self._submit(turn, permit))
         finally:
             self._on_the_wire.discard(turn.pair.fingerprint)
+            if turn.pair.fingerprint in self._pending_again:
+                self._pending_again.discard(turn.pair.fingerprint)
+                self._context.turns.grew()  # not sooner: what is on the wire is left out of what is read
             self._context.wake()
 
     async def _submit(self, turn: Turn, permit: Permit) -> None:
@@ -401,7 +406,7 @@ class SubmitLane:
 
     def _tell(self, turn: Turn, old: State, new: State, **facts: str | None) -> None:
         if new is State.PENDING:
-            self._context.turns.grew()
+            self._pending_again.add(turn.pair.fingerprint)
         if new in (State.SUBMITTED, State.FAILED):
             self._context.moved()  # what only waits for its next turn is no progress
         self._context.events.emit(

@@ -98,7 +98,7 @@ class Cursor(sqlite3.Cursor):
 class Connection(sqlite3.Connection):
     """A connection whose cursors are `Cursor`s, those of its own `execute` included.
 
-    In autocommit mode: transactions are begun by name.
+    In autocommit mode: transactions are begun by name. It may pass from thread to thread, for one at a time.
     """
 
     def __init__(self, path: Path | str, *, busy_seconds: float, read_only: bool = False) -> None:
@@ -106,7 +106,7 @@ class Connection(sqlite3.Connection):
         self.path = str(path)
         target = f"{Path(path).resolve().as_uri()}?mode=ro" if read_only else path
         try:
-            super().__init__(target, uri=read_only, isolation_level=None, timeout=busy_seconds)
+            super().__init__(target, uri=read_only, isolation_level=None, timeout=busy_seconds, check_same_thread=False)
         except sqlite3.Error as error:
             raise disk_error(error, self.path) or error from error
         self.row_factory = sqlite3.Row

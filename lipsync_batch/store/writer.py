@@ -7,20 +7,21 @@ that what it does next (the paid POST, a rename) rests on something that is on d
 from __future__ import annotations
 
 import asyncio
-import queue
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol
 
 from lipsync_batch.errors import DiskError, StalePairError
 
 Parameters = Mapping[str, Any]
+P = ParamSpec("P")
 MAX_GROUP = 512
+GATHER_SECONDS = 0.002
+"""How long a group is waited for: what is put at about the same time costs one commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,95 +94,128 @@ class InlineWriter:
 
 
 class GroupWriter:
-    """One thread, one connection: gathers puts and commits them together."""
+    """Gathers puts and commits them together; one connection.
+
+    The statements run on the loop's thread, which has nothing to wait for there; what waits for the disk is on another.
+    Were all of it there, the two threads would hand Python's lock to each other at every statement, and that costs more
+    than the statements do.
+    """
 
     def __init__(
         self, path: Path, connect: Callable[[Path], sqlite3.Connection], journal: Callable[[Sequence[str]], None]
     ) -> None:
         """DiskError where the database cannot be opened."""
-        self._queue: queue.SimpleQueue[tuple[Put, Future[None]] | None] = queue.SimpleQueue()
+        self._connection = connect(path)
+        self._patience = int(self._connection.execute("PRAGMA busy_timeout").fetchone()[0])
+        """Milliseconds that a lock which another program holds is waited for; on the loop's thread none."""
+        self._connection.execute("PRAGMA busy_timeout = 0")
         self._journal = journal
-        opened: Future[None] = Future()
-        arguments = (path, connect, opened)
-        self._thread = threading.Thread(target=self._work, args=arguments, name="jobs.db writer", daemon=True)
-        self._thread.start()
-        opened.result()
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="jobs.db")
+        self._waiting: list[tuple[Put, asyncio.Future[None]]] = []
+        self._at_work: asyncio.Task[None] | None = None
 
     async def put(self, *statements: Statement, lines: Sequence[str] = ()) -> None:
-        done: Future[None] = Future()
-        self._queue.put((Put(statements, lines), done))
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((Put(statements, lines), done))
+        if self._at_work is None:
+            self._at_work = asyncio.ensure_future(self._work())
         # Shielded: a caller that is cancelled must not make the writer drop a row that a paid call rests on.
-        await asyncio.shield(asyncio.wrap_future(done))
+        await asyncio.shield(done)
 
     def close(self) -> None:
-        self._queue.put(None)
-        self._thread.join()
+        """Blocks: what a cancelled caller has put is written, too."""
+        self._disk.shutdown()
+        group, self._waiting = self._waiting, []
+        if group:
+            with suppress(DiskError), _transaction(self._connection):
+                held = [put for put, done in group if _holds(self._connection, put, done)]
+                self._journal([line for put in held for line in put.lines])
+        self._connection.close()
 
-    def _work(self, path: Path, connect: Callable[[Path], sqlite3.Connection], opened: Future[None]) -> None:
+    async def _work(self) -> None:
+        """Commit group after group, each of what was put while the one before was on its way to the disk."""
         try:
-            connection = connect(path)
-        except BaseException as error:  # noqa: BLE001 - whoever made the writer waits to hear it
-            opened.set_exception(error)
-            return
-        opened.set_result(None)
-        try:
-            while (group := self._gather()) is not None:
-                self._commit(connection, group)
+            while self._waiting:
+                await asyncio.sleep(GATHER_SECONDS)
+                group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+                await self._commit(group)
         finally:
-            connection.close()
+            self._at_work = None
 
-    def _gather(self) -> list[tuple[Put, Future[None]]] | None:
-        """Wait for one put, then take all that came meanwhile. None when the writer is to end."""
-        first = self._queue.get()
-        if first is None:
-            return None
-        group = [first]
-        with suppress(queue.Empty):
-            while len(group) < MAX_GROUP:
-                item = self._queue.get_nowait()
-                if item is None:
-                    self._queue.put(None)  # end after this group
-                    break
-                group.append(item)
-        return group
-
-    def _commit(self, connection: sqlite3.Connection, group: list[tuple[Put, Future[None]]]) -> None:
-        held: list[tuple[Put, Future[None]]] = []
+    async def _commit(self, group: list[tuple[Put, asyncio.Future[None]]]) -> None:
+        held: list[tuple[Put, asyncio.Future[None]]] = []
         try:
-            with _transaction(connection):
-                for put, done in group:
-                    if _holds(connection, put, done):
-                        held.append((put, done))
-                self._journal([line for put, _ in held for line in put.lines])
+            await self._begin()
+            try:
+                held = [(put, done) for put, done in group if _holds(self._connection, put, done)]
+                await self._on_disk(self._make_durable, [line for put, _ in held for line in put.lines])
+            except BaseException:
+                _undo(self._connection)
+                raise
         except Exception as error:  # noqa: BLE001 - a full disk or a broken one: every caller of the group must hear it
             for _, done in group:
                 if not done.done():
                     done.set_exception(error)
             return
         for _, done in held:
-            done.set_result(None)
+            if not done.done():
+                done.set_result(None)
+
+    async def _begin(self) -> None:
+        """Nobody else writes while a run goes on. Where someone does, they are waited for, but not by the loop."""
+        if self._connection.in_transaction:
+            _undo(self._connection)  # the disk did not even let the last one be undone
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except DiskError:
+            await self._on_disk(self._begin_patiently)
+
+    def _begin_patiently(self) -> None:
+        self._connection.execute(f"PRAGMA busy_timeout = {self._patience}")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        finally:
+            self._connection.execute("PRAGMA busy_timeout = 0")
+
+    def _make_durable(self, lines: Sequence[str]) -> None:
+        self._journal(lines)
+        self._connection.execute("COMMIT")
+
+    async def _on_disk(self, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Do a step on the other thread. It is over when this returns, however this ends."""
+        doing = self._disk.submit(step, *args, **kwargs)
+        try:
+            await asyncio.wrap_future(doing)
+        finally:
+            wait([doing])
 
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Commit what the block does, or nothing of it."""
     if connection.in_transaction:
-        connection.execute("ROLLBACK")  # the disk did not even let the last one be undone
+        _undo(connection)
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        with suppress(DiskError):  # what failed first is what is told
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+        _undo(connection)
         raise
 
 
-def _holds(connection: sqlite3.Connection, put: Put, done: Future[None]) -> bool:
+def _undo(connection: sqlite3.Connection) -> None:
+    # What failed first is what is told; a connection that was closed meanwhile has nothing to undo.
+    with suppress(DiskError, sqlite3.ProgrammingError):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _holds(connection: sqlite3.Connection, put: Put, done: asyncio.Future[None]) -> bool:
     try:
         put.execute(connection)
     except (StalePairError, sqlite3.IntegrityError) as error:
-        done.set_exception(error)
+        if not done.done():
+            done.set_exception(error)
         return False
     return True
