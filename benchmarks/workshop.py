@@ -94,8 +94,8 @@ class Command:
         except subprocess.TimeoutExpired as error:
             self.kill()
             raise FailedError(f"did not end in {seconds:.0f} s: {self._words(self._err)[-300:]}") from error
-        took = time.monotonic() - self.started
         self._memory.stop()
+        took = self._memory.ended - self.started
         return Ended(
             code=code, seconds=took, peak=self.peak, stdout=self._words(self._out), stderr=self._words(self._err)
         )
@@ -121,6 +121,8 @@ class Memory:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._peaks: dict[int, float] = {}
+        self.ended = 0.0
+        """When it was last seen alive, on the monotonic clock; to a look's accuracy."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
@@ -135,10 +137,19 @@ class Memory:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._over.wait(LOOKS):
+        while not self._over.wait(LOOKS) and _alive(self._pid):
+            self.ended = time.monotonic()
             for pid in (self._pid, *_children(self._pid)):
                 if (peak := _high_water(pid)) is not None:
                     self._peaks[pid] = peak
+
+
+def _alive(pid: int) -> bool:
+    """Whether it runs: one that ended and was not waited for yet is a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _children(pid: int) -> list[int]:
