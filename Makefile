@@ -36,10 +36,10 @@ soak: $(INSTALLED)
 guards: $(INSTALLED)
 	$(BIN)/python tests/guards.py
 
-# All of it takes twenty minutes and writes the README's table; `make bench ROWS="own-cost given-rate"` prints some rows.
+# All of it takes some twenty minutes. `make bench ROWS="own-cost given-rate"` measures some, BENCH=--runs=3 each thrice.
+# The figures go into the README's table.
 bench: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --group bench
-	$(BIN)/python -m benchmarks $(or $(ROWS),--write)
+	$(BIN)/python -m benchmarks --write $(BENCH) $(ROWS)
 
 demo: $(INSTALLED)
 	$(BIN)/lipsync-batch run manifests/demo.yaml --sandbox

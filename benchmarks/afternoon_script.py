@@ -19,7 +19,7 @@ import httpx
 
 GENERATIONS = "/v2/video/generations"
 IN_FLIGHT = ("queued", "generating")
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 GIVE_UP = 1000.0
 """Seconds; as in the API's own example."""
 

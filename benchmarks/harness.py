@@ -53,6 +53,11 @@ class Outcome:
                 return
         self.results.append(Result(benchmark=self.benchmark, what=figure.what, runs=[figure]))
 
+    def fail(self, why: str) -> None:
+        """A run did not get to its end; one row says so, however many did not."""
+        if not any(result.failure for result in self.results):
+            self.results.append(Result(benchmark=self.benchmark, what="not measured to its end", failure=why))
+
 
 def run(benchmark: Benchmark, size: Size, runs: int, *, say: Callable[[str], None]) -> Outcome:
     """Measure so many times. A run that fails is told of, and stops nothing."""
@@ -69,8 +74,7 @@ def run(benchmark: Benchmark, size: Size, runs: int, *, say: Callable[[str], Non
                     say(f"{benchmark.name}: {found.what}: {found.value:.3g} {found.unit}")
         except FailedError as error:
             say(f"{benchmark.name}: FAILED: {error}")
-            line = " ".join(str(error).split())[:160]
-            outcome.results.append(Result(benchmark=benchmark, what="not measured to its end", failure=line))
+            outcome.fail(" ".join(str(error).split())[:160])
     outcome.seconds = time.monotonic() - started
     return outcome
 

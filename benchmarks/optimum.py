@@ -131,8 +131,8 @@ def _is_hidden(left: tuple[float, float, int], middle: tuple[float, float, int],
 
 def curve(times: LogNormal, *, floor: float) -> Iterator[Schedule]:
     """The best schedules from few polls to many."""
-    for n in range(25):
-        yield best(0.4 * 0.8**n, times, floor=floor)
+    for n in range(50):
+        yield best(0.4 * 0.9**n, times, floor=floor)
 
 
 def least_lag(polls: float, schedules: Sequence[Schedule]) -> float:

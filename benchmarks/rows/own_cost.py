@@ -16,7 +16,7 @@ def measure(size: Size) -> Iterator[Figure | Note]:
     """Length checks only, beside the script and the bare loop; then with the media check on."""
     jobs = size.pick(10_000, 300)
     with workshop() as shop, server("instant_server") as api:
-        script_jobs = size.pick(1_500, 100)
+        script_jobs = size.pick(2_000, 100)
         manifest = manifests.texts(shop.folder / "script.csv", script_jobs)
         script = shop.module(
             "afternoon_script",
