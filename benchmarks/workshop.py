@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -45,7 +46,9 @@ class Ended:
     def must(self, *codes: int) -> Ended:
         """FailedError unless it ended with one of the codes."""
         if self.code not in codes:
-            raise FailedError(f"exit {self.code}: {(self.stderr or self.stdout).strip()[-400:]}")
+            told = (self.stderr or self.stdout).strip()
+            named = re.findall(r"\w+Error: .*", told)
+            raise FailedError(f"exit {self.code}: {named[-1] if named else told[-400:]}")
         return self
 
 
