@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: check lint type imports test soak guards demo fix clean
+.PHONY: check lint type imports test soak guards bench demo fix clean
 
 # What CI runs.
 check: lint type imports test
@@ -35,6 +35,11 @@ soak: $(INSTALLED)
 # Each guard of the laws is taken out of a copy of the program; a test must fail then.
 guards: $(INSTALLED)
 	$(BIN)/python tests/guards.py
+
+# All of it takes some twenty minutes. `make bench ROWS="own-cost given-rate"` measures some, BENCH=--runs=3 each thrice.
+# The figures go into the README's table.
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks --write $(BENCH) $(ROWS)
 
 demo: $(INSTALLED)
 	$(BIN)/lipsync-batch run manifests/demo.yaml --sandbox

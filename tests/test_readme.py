@@ -11,6 +11,8 @@ import pytest
 from command import environment, run
 from media_factory import make_audio, make_video
 
+from benchmarks.registry import BENCHMARKS
+from benchmarks.table import lines_of
 from lipsync_batch.cli import COMMANDS
 from lipsync_batch.exits import ACT, AGAIN, BUG, DONE, HELD, INTERRUPTED, LOOK, MANIFEST, TERMINATED
 from lipsync_batch.jobs import State
@@ -51,6 +53,11 @@ def test_every_command_state_and_exit_code_is_in_the_readme() -> None:
     assert [state for state in State if f"| {state} |" not in README] == []
     codes = (DONE, LOOK, MANIFEST, AGAIN, HELD, ACT, f"{INTERRUPTED}, {TERMINATED}", BUG)
     assert [code for code in codes if f"| {code} |" not in README] == []
+
+
+def test_every_benchmark_is_in_the_readme() -> None:
+    """Mend it with `make bench`, or `make bench ROWS=NAME` for one that is new."""
+    assert [benchmark.name for benchmark in BENCHMARKS if not lines_of(benchmark.name, README)] == []
 
 
 @pytest.mark.slow

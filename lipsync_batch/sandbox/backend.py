@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from lipsync_batch.sandbox.faults import Dice, Faults, Timing
 from lipsync_batch.sandbox.gate import Gate
+from lipsync_batch.sandbox.notices import Notices
 from lipsync_batch.sandbox.records import Generation, Records
 from lipsync_batch.sandbox.studio import Studio
 
@@ -45,6 +46,7 @@ class Backend:
         self.faults = faults
         self.dice = Dice(options.seed)
         self.gate = Gate(key=options.key)
+        self.notices = Notices()
         self.records = Records(options.folder / "sandbox.db", now=time.time())
         self.studio = Studio(self.records, options.folder, workers=options.workers)
         self.test_card: str | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -30,15 +32,25 @@ async def stats(request: Request) -> Response:
     """What was asked since the start, and what was accepted and charged since the folder was made.
 
     `worst_window` is the most API requests that arrived within any one window of the rate (without one: a second).
+    `polling` is about the generations whose end a poll was told: how many polls each took, and the seconds between the
+    end and that poll (`lag_`); `?after=60` leaves out the first 60 that were accepted. `at` is when this was so, so
+    that two answers give a rate.
     """
     backend = backend_of(request)
+    after = request.query_params.get("after", "0")
+    if not after.isdecimal():
+        return JSONResponse({"message": f"after: {after!r} is not a number of generations"}, status_code=422)
     backend.settle()
     return JSONResponse(
         {
             "requests": dict(sorted(backend.gate.counts.items())),
+            "admitted": backend.gate.admitted,
+            "refused": backend.gate.counts["refused 429"],
             "worst_window": backend.gate.worst,
             "auth_violations": backend.violations,
             "spent_usd": backend.records.sums.spent / 1_000_000,
             **backend.records.tally(),
+            "polling": backend.notices.summary(after=int(after)),
+            "at": time.time(),
         }
     )

@@ -47,6 +47,7 @@ class Gate:
         self._arrived = SlidingWindow()
         self._logs = SlidingWindow()
         self.counts: Counter[str] = Counter()
+        self.admitted = 0
         self.worst = 0
         """The most requests that arrived within one window, whether they were admitted or not."""
 
@@ -64,6 +65,7 @@ class Gate:
             return self._throttled(path, wait, faults)
         if path == "/v2/logs" and (wait := self._logs.wait(now, LOGS_RATE)):
             return self._throttled(path, wait, faults)
+        self.admitted += 1
         return None
 
     def _knows(self, request: Request) -> bool:

@@ -73,6 +73,7 @@ async def poll(request: Request) -> Response:
     generation = backend.records.by_id(generation_id)
     if generation is None:
         return refusal(404, f"Generation with id {generation_id!r} is not found", path=PATH, headers=headers)
+    backend.notices.told(generation, time.time())
     body = _standing(request, backend, generation)
     return JSONResponse(body, headers={**headers, **_correlation(generation), **_cost(generation, body)})
 

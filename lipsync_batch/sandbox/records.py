@@ -250,7 +250,8 @@ class Records:
                    count(*) FILTER (WHERE finished IS NULL) AS running,
                    count(*) FILTER (WHERE error IS NOT NULL) AS failed,
                    count(*) FILTER (WHERE finished IS NOT NULL AND error IS NULL) AS charges,
-                   count(DISTINCT pair) FILTER (WHERE finished IS NOT NULL AND error IS NULL) AS pairs_charged
+                   count(DISTINCT pair) FILTER (WHERE finished IS NOT NULL AND error IS NULL) AS pairs_charged,
+                   total(finished - accepted) AS generation_seconds
             FROM generations
             """
         )
