@@ -128,6 +128,24 @@ def test_a_small_file_that_comes_whole_lies_alone(get: Callable[..., Outcome], p
     assert list(part.parent.iterdir()) == [part]
 
 
+def test_a_small_file_is_on_disk_when_fetch_returns(
+    get: Callable[..., Outcome], part: Path, video: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checksum is committed next: after a power loss, the bytes that it vouches for must be there."""
+    synced: list[tuple[str, int]] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append((str(Path(f"/proc/self/fd/{descriptor}").readlink()), os.fstat(descriptor).st_size))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with Cdn(file(video)) as cdn:
+        get(cdn)
+
+    assert synced == [(str(part), len(video))]
+
+
 def test_a_part_without_a_sidecar_vouches_for_nothing(get: Callable[..., Outcome], part: Path, video: bytes) -> None:
     """A small file of a process that died before its checksum was committed is fetched again."""
     part.write_bytes(video[:-1] + b"?")
