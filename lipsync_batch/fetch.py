@@ -22,7 +22,6 @@ from lipsync_batch import files, media
 from lipsync_batch.jobs import FileInfo, MediaInfo
 from lipsync_batch.part import Part
 from lipsync_batch.transfer import LinkError, StopAskedError, Transfer, TransferError, http_url, refuse_page
-from lipsync_batch.version import VERSION
 
 STEP = 1024 * 1024
 """Bytes that count as progress: a bad line may break any number of times, as long as so much comes in between."""
@@ -58,6 +57,8 @@ class Fetched:
     """The file is whole, checked and synced."""
 
     info: FileInfo
+    lies_alone: bool = False
+    """Whether nothing but the part itself was left on disk, so that there is nothing to discard after its rename."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +121,8 @@ def fetch(
     """Download `link` to `destination`, a name of the caller's that stands for one generation, and check it.
 
     A part that is already there goes on by Range where the server can prove that it is the same file. The caller
-    renames the file, then calls `part.discard`. `client` may be shared between threads: see `download_client`.
+    renames the file, then calls `part.discard` unless it `lies_alone`. `client` may be shared between threads: see
+    `download_client`.
     `stop` is asked before each request, at each chunk and while waiting.
     """
     if client is None:
@@ -145,11 +147,7 @@ def download_client() -> httpx2.Client:
     direct: dict[str, httpx2.BaseTransport | None] = {
         f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")
     }
-    return httpx2.Client(
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        headers={"User-Agent": f"lipsync-batch/{VERSION}"},
-        mounts=direct,
-    )
+    return httpx2.Client(cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())), mounts=direct)
 
 
 class _BadFileError(Exception):
@@ -188,7 +186,8 @@ class _Download:
             reraise=True,
         )
         try:
-            return Fetched(info=retrying(self._attempt))
+            info = retrying(self._attempt)
+            return Fetched(info=info, lies_alone=self._part.lies_alone)
         except StopAskedError:
             return Stopped()
         except LinkError as error:
@@ -217,7 +216,7 @@ class _Download:
         """Where no length is known, only the media itself can say whether it is whole."""
         length_is_known = self._part.total is not None or self._expected.bytes is not None
         try:
-            refuse_page(self._part.head(media.SNIFFED))
+            refuse_page(self._part.head)
             if self._expected.check == "size" and length_is_known:
                 return None
             return media.check(self._part.path)
@@ -266,7 +265,8 @@ def _may_pass(error: BaseException) -> bool:
 
 def _source(url: httpx2.URL) -> str:
     """What a link points at, whatever its signature; hashed, since links are kept in jobs.db alone."""
-    return hashlib.sha256(str(url.copy_with(query=None, fragment=None)).encode()).hexdigest()
+    place = str(url).partition("#")[0].partition("?")[0]
+    return hashlib.sha256(place.encode()).hexdigest()
 
 
 def _disk_trouble(error: OSError) -> DiskFull | DiskBroken | Broken:

@@ -11,7 +11,7 @@ import filecmp
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,34 @@ def occupied(path: Path) -> bool:
 
 def land(part: Path, final: Path) -> None:
     """Give a whole, checked file its final name, durably. FileExistsError where something stands there."""
-    final.parent.mkdir(parents=True, exist_ok=True)
+    _name(part, final)
+    fsync_folder(final.parent)
+
+
+def land_together(landings: Sequence[tuple[Path, Path]]) -> list[OSError | None]:
+    """What `land` does for each of several (part, final), with one sync for all names in a folder; each one's error."""
+    errors: list[OSError | None] = [_error(_name, part, final) for part, final in landings]
+    synced: dict[Path, OSError | None] = {}
+    for position, (_, final) in enumerate(landings):
+        if errors[position] is None:
+            if final.parent not in synced:
+                synced[final.parent] = _error(fsync_folder, final.parent)
+            errors[position] = synced[final.parent]
+    return errors
+
+
+def _error(step: Callable[..., None], *paths: Path) -> OSError | None:
+    try:
+        step(*paths)
+    except OSError as error:
+        return error
+    return None
+
+
+def _name(part: Path, final: Path) -> None:
+    """Rename, or copy to another disk. Not durable before the folder is synced."""
+    if final.parent != part.parent:
+        final.parent.mkdir(parents=True, exist_ok=True)
     if occupied(final):
         raise FileExistsError(errno.EEXIST, "something stands under the final name", str(final))
     try:
@@ -110,7 +137,6 @@ def land(part: Path, final: Path) -> None:
             raise
         copy(part, final)
         part.unlink()
-    fsync_folder(final.parent)
 
 
 def duplicate(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 The sidecar (`<part>.meta`, JSON) says how many bytes are known to be on disk for good, and of which version of the
 file they are. After a power loss a file may have its length and yet hold zeros, so only what was synced is kept.
+A file that comes whole before its first checkpoint never has one: fetching it again costs less than a sidecar does.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-CHECKPOINT = 1024 * 1024
+from lipsync_batch import media
+
+CHECKPOINT = 4 * 1024 * 1024
 """Bytes between two syncs: what a kill or a power loss may cost of a download."""
 
 _BLOCK = 1024 * 1024
@@ -31,11 +34,11 @@ class _Meta:
     synced: int
 
     @classmethod
-    def load(cls, path: Path) -> Self | None:
-        """The sidecar's content; None where it is missing, torn or not ours."""
+    def parse(cls, content: bytes) -> Self | None:
+        """The sidecar's content; None where it is torn or not ours."""
         try:
-            meta = cls(**json.loads(path.read_bytes()))
-        except (FileNotFoundError, ValueError, TypeError):
+            meta = cls(**json.loads(content))
+        except (ValueError, TypeError):
             return None
         return meta if meta._is_sound() else None
 
@@ -65,17 +68,22 @@ class Part:
         """`source` names what is downloaded; a part of something else is not continued."""
         self.path = path
         self.size = 0
+        self.head = b""
+        """The first bytes, as many as `media.disguise` wants to see."""
         self.etag: str | None = None
         """The strong validator of the version that the bytes belong to; None where the server gave none."""
         self.total: int | None = None
         """Bytes of the whole file, as far as the server said."""
+        self.lies_alone = True
+        """Whether nothing of this download can lie on disk but the part: no sidecar, no draft of one."""
         self._source = source
         self._synced = 0
         self._hash = hashlib.sha256()
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
-        self._file = self.path.open("a+b")
+        # Without a buffer of Python's: pieces are large, or the only one of a small file.
+        self._file = self.path.open("a+b", 0)
         try:
             self._restore()
         except OSError:
@@ -111,32 +119,33 @@ class Part:
         self.etag, self.total = etag, total
 
     def write(self, chunk: bytes) -> None:
-        self._open.write(chunk)
-        self._hash.update(chunk)
-        self.size += len(chunk)
+        left = memoryview(chunk)
+        while left:  # the kernel may take less than it is given
+            left = left[self._open.write(left) :]
+        self._count(chunk)
         if self._can_continue and self.size - self._synced >= CHECKPOINT:
             self._checkpoint()
 
     def finish(self) -> None:
         """Make the whole file durable; from now on it is complete."""
         self.total = self.size
-        self._checkpoint()
-
-    def head(self, size: int) -> bytes:
-        """The first bytes. Everything written can be read by its path from now on, too."""
-        self._open.flush()
-        with self.path.open("rb") as file:
-            return file.read(size)
+        if self.lies_alone:
+            self._sync()
+        else:
+            self._checkpoint()
 
     def clear(self) -> None:
         """Forget every byte."""
-        # The sidecar goes first: it must never vouch for bytes that are no longer there.
-        _meta_path(self.path).unlink(missing_ok=True)
-        self._open.seek(0)
-        self._open.truncate()
+        if not self.lies_alone:
+            # The sidecar goes first: it must never vouch for bytes that are no longer there.
+            _discard_sidecar(self.path)
+        if self.size:
+            self._open.seek(0)
+            self._open.truncate()
+            self._hash = hashlib.sha256()
         self.size = self._synced = 0
+        self.head = b""
         self.etag = self.total = None
-        self._hash = hashlib.sha256()
 
     @property
     def _open(self) -> BinaryIO:
@@ -149,31 +158,59 @@ class Part:
 
     def _restore(self) -> None:
         """Take up what an earlier download left and made durable."""
-        meta = _Meta.load(_meta_path(self.path))
         left = os.fstat(self._open.fileno()).st_size
+        sidecar = _read(_meta_path(self.path))
+        self.lies_alone = not left and sidecar is None
+        if self.lies_alone:
+            return
+        self.size = left  # until it is known whether they are of use
+        meta = None if sidecar is None else _Meta.parse(sidecar)
         usable = meta is not None and meta.source == self._source and 0 < meta.synced <= left
         if meta is None or not usable or not (meta.etag or meta.synced == meta.total):
             self.clear()
             return
         self._open.truncate(meta.synced)
         self._open.seek(0)
+        self.size = 0
         while block := self._open.read(_BLOCK):
-            self._hash.update(block)
-        self.size = self._synced = meta.synced
+            self._count(block)
+        self._synced = self.size
         self.etag, self.total = meta.etag, meta.total
 
+    def _count(self, chunk: bytes) -> None:
+        """Take bytes that are in the file into account."""
+        self._hash.update(chunk)
+        self.size += len(chunk)
+        if len(self.head) < media.SNIFFED:
+            self.head += chunk[: media.SNIFFED - len(self.head)]
+
     def _checkpoint(self) -> None:
-        self._open.flush()
-        os.fsync(self._open.fileno())
+        self.lies_alone = False
+        self._sync()
         _Meta(source=self._source, etag=self.etag, total=self.total, synced=self.size).save(_meta_path(self.path))
+
+    def _sync(self) -> None:
+        os.fsync(self._open.fileno())
         self._synced = self.size
 
 
 def discard(path: Path) -> None:
     """Remove what a download left: the part, unless it was renamed, and its sidecar."""
+    _discard_sidecar(path)
+    path.unlink(missing_ok=True)
+
+
+def _discard_sidecar(path: Path) -> None:
     meta = _meta_path(path)
-    for leftover in (_draft_path(meta), meta, path):
+    for leftover in (_draft_path(meta), meta):
         leftover.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _meta_path(path: Path) -> Path:

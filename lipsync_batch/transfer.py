@@ -12,13 +12,16 @@ from contextlib import contextmanager
 
 import httpx2
 
-from lipsync_batch import headers, media
+from lipsync_batch import headers, large_body, media
 from lipsync_batch.part import Part
+from lipsync_batch.version import VERSION
 
 MAX_REDIRECTS = 5
 
 DECODED = frozenset({"gzip", "deflate"})
 """Content encodings that are undone. None is asked for, but object stores send what was stored."""
+
+_ASKED = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"lipsync-batch/{VERSION}"}
 
 
 class TransferError(Exception):
@@ -64,9 +67,9 @@ class Transfer:
     @contextmanager
     def _answer(self, url: httpx2.URL, part: Part) -> Iterator[httpx2.Response]:
         """The answer at the end of all redirects, its body still to come."""
-        asked = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        asked = _ASKED
         if part.etag and part.size:
-            asked |= {"Range": f"bytes={part.size}-", "If-Range": part.etag}
+            asked = asked | {"Range": f"bytes={part.size}-", "If-Range": part.etag}
         for _ in range(MAX_REDIRECTS + 1):
             with self._get(url, asked) as response:
                 if not response.has_redirect_location:
@@ -78,9 +81,8 @@ class Transfer:
     @contextmanager
     def _get(self, url: httpx2.URL, asked: dict[str, str]) -> Iterator[httpx2.Response]:
         self._raise_if_stopped()
-        request = self._client.build_request("GET", url, headers=asked, timeout=self._timeout)
-        for secret in ("Authorization", "Cookie"):
-            request.headers.pop(secret, None)
+        # Built without the client: what headers and cookies it has are for others.
+        request = httpx2.Request("GET", url, headers=asked, extensions={"timeout": self._timeout.as_dict()})
         # An empty Auth: `None` would still turn user info in the link into a header.
         response = self._client.send(request, auth=httpx2.Auth(), follow_redirects=False, stream=True)
         try:
@@ -115,7 +117,7 @@ class Transfer:
             etag=None if encoded else headers.strong_etag(response.headers),
             total=None if encoded else headers.content_length(response.headers),
         )
-        self._write(itertools.chain([first], chunks), part)
+        self._write(self._with_the_rest(first, chunks, response, part.total), part)
 
     def _receive_rest(self, response: httpx2.Response, part: Part) -> None:
         place = headers.content_range(response.headers)
@@ -124,10 +126,21 @@ class Transfer:
             part.clear()
             raise TransferError("the server went on with another file, or at another place")
         part.total = part.total or place.total
-        self._write(response.iter_raw(), part)
+        chunks, length = response.iter_raw(), headers.content_length(response.headers)
+        self._write(self._with_the_rest(next(chunks, b""), chunks, response, length), part)
         if part.size > place.last + 1:
             part.clear()
             raise TransferError("the server sent more than it announced")
+
+    def _with_the_rest(
+        self, first: bytes, chunks: Iterator[bytes], response: httpx2.Response, length: int | None
+    ) -> Iterator[bytes]:
+        """A body of `length` bytes in chunks, of which the first was taken from `chunks` already."""
+        left = 0 if length is None else length - len(first)
+        rest = (
+            large_body.read(response, left, timeout=self._stall) if large_body.can_be_read(response, left) else chunks
+        )
+        return itertools.chain([first], rest)
 
     def _write(self, chunks: Iterator[bytes], part: Part) -> None:
         for chunk in chunks:

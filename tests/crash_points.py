@@ -34,16 +34,20 @@ from typing import Any
 import httpcore2
 import httpx2
 
-from lipsync_batch import part
+from lipsync_batch import large_body, part
 from lipsync_batch.providers.aimlapi import AimlApi
 from lipsync_batch.providers.body import RequestBody
 from lipsync_batch.store.faults import Connection
 from lipsync_batch.store.ledger import Ledger
 from lipsync_batch.store.writer import GroupWriter, Put
 
-PIECE = 4096
-"""Bytes that a download takes from its connection at a time, and between two syncs of a part: so that the small videos
-of the matrix come in pieces, as large ones do."""
+PIECE = 2048
+"""Bytes that a download takes from its connection at a time: so that the small videos of the matrix, which have 7 to 17
+KB, come in pieces, as large ones do."""
+CHECKPOINT = 8 * 1024
+"""Bytes between two syncs of a part: some videos have a sidecar, and some come whole before they need one."""
+LARGE = 9_000
+"""Bytes still to come from which on they are read straight from the connection: those of some videos, not of all."""
 
 _TOLD = {
     "POST": {
@@ -297,7 +301,8 @@ def _wrap_downloads(crash: Crash) -> None:
         crash.point("part:write")
 
     part.Part.write = wrapped  # type: ignore[method-assign]
-    part.CHECKPOINT = PIECE
+    part.CHECKPOINT = CHECKPOINT
+    large_body.LARGE, large_body.PIECE = LARGE, PIECE
     httpcore2.HTTP11Connection.READ_NUM_BYTES = PIECE
 
 

@@ -181,6 +181,8 @@ def failing_writes(nth: Nth) -> Iterator[None]:
         if not set(mode) & set("wa+"):
             return real_open(path, mode, buffering, *args, **kwargs)
         raw = File(path, mode.replace("b", "").replace("t", ""))
+        if not buffering:
+            return raw
         buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
         return buffered if "b" in mode else io.TextIOWrapper(buffered, *args, **kwargs)
 

@@ -124,6 +124,20 @@ GUARDS = (
         tests=["tests/test_runner.py::test_checksum_is_committed_before_the_file_has_its_name"],
     ),
     Guard(
+        name="a file is on disk before its checksum is committed",
+        file="part.py",
+        removes="            self._sync()\n        else:",
+        instead="            self._synced = self.size\n        else:",
+        tests=["tests/test_fetch.py::test_a_small_file_is_on_disk_when_fetch_returns"],
+    ),
+    Guard(
+        name="a name is on disk before a pair is done",
+        file="files.py",
+        removes="_error(fsync_folder, final.parent)",
+        instead="None",
+        tests=["tests/test_files.py::test_names_given_together_are_on_disk_at_the_end"],
+    ),
+    Guard(
         name="nothing is renamed onto an occupied path",
         file="files.py",
         removes="""    if occupied(final):

@@ -59,6 +59,65 @@ def test_name_is_on_disk_when_landing_returns(tmp_path: Path, monkeypatch: pytes
     assert (str(tmp_path / "de"), True) in synced
 
 
+def test_names_given_together_are_on_disk_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sync of a folder makes every rename durable that was made in it before, and none that comes after."""
+    landings = [
+        (write(tmp_path / language / f"{number}.part", "new"), tmp_path / language / f"{number}.mp4")
+        for number in range(3)
+        for language in ("de", "fr")
+    ]
+    synced = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        folder = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((folder.name, sorted(path.name for path in folder.iterdir())))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    errors = files.land_together(landings)
+
+    names = ["0.mp4", "1.mp4", "2.mp4"]
+    assert errors == [None] * 6
+    assert sorted(synced) == [("de", names), ("fr", names)]
+
+
+def test_what_goes_wrong_with_one_name_is_told_of_that_one(tmp_path: Path) -> None:
+    """A file in the way of one video must not stop the others that land beside it."""
+    write(tmp_path / "a.mp4", "old")
+    landings = [(write(tmp_path / f"{name}.part", "new"), tmp_path / f"{name}.mp4") for name in "ab"]
+
+    blocked, landed = files.land_together(landings)
+
+    assert isinstance(blocked, FileExistsError)
+    assert landed is None
+    assert [(tmp_path / f"{name}.mp4").read_text() for name in "ab"] == ["old", "new"]
+
+
+def test_folder_that_cannot_be_synced_is_told_of_its_names_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their renames may not survive a power loss, so their pairs are not done."""
+    landings = [
+        (write(tmp_path / folder / f"{number}.part", "new"), tmp_path / folder / f"{number}.mp4")
+        for folder in ("good", "bad")
+        for number in range(2)
+    ]
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "bad":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+    errors = files.land_together(landings)
+
+    assert [error and error.errno for error in errors] == [None, None, errno.EIO, errno.EIO]
+
+
 @pytest.mark.parametrize("error", [errno.EXDEV, None])
 def test_file_lands_on_another_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int | None) -> None:
     """superseded/ may be on the state's disk, the outputs on another."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import count, pairwise
 from pathlib import Path
@@ -713,13 +714,13 @@ def test_what_each_answer_makes_of_a_pair_is_the_table(answer: Submission, state
 def test_checksum_is_committed_before_the_file_has_its_name(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever finds a file under a final name can tell whether it is the right one, whenever the process died."""
     committed = []
-    land = files.land
+    land = files.land_together
 
-    def landing(part: Path, final: Path) -> None:
+    def landing(landings: Sequence[tuple[Path, Path]]) -> list[OSError | None]:
         committed.append(night.store._database.execute("SELECT sha256, bytes FROM pairs").fetchone())
-        land(part, final)
+        return land(landings)
 
-    monkeypatch.setattr(files, "land", landing)
+    monkeypatch.setattr(files, "land_together", landing)
     night.holds(jobs(1))
 
     night.run()

@@ -7,14 +7,17 @@ folder; `done`. Whatever moment the process dies in, the next run sees which of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
 from lipsync_batch import files
-from lipsync_batch.events import Downloaded, Moved, Noticed
+from lipsync_batch.events import Downloaded, Event, Moved, Noticed
 from lipsync_batch.fetch import (
     BadFile,
     Broken,
@@ -33,6 +36,7 @@ from lipsync_batch.media import suspect
 from lipsync_batch.part import discard
 from lipsync_batch.runner.arrange import clear, short
 from lipsync_batch.runner.context import Context
+from lipsync_batch.runner.landing import Landing
 from lipsync_batch.runner.poll import PollLane
 from lipsync_batch.store.lane_reads import Arrival
 
@@ -43,6 +47,10 @@ BROKEN = 6
 ROUNDS_A_LINK = 2
 """After so many failed rounds the provider is asked for another link."""
 LONGEST_PAUSE = 60.0
+PAGE = 64
+"""Ready pairs that are read from jobs.db at once."""
+BUSY = 256
+"""Pairs that may be on their way to their final name at once, whether they are fetched or wait for the disk."""
 
 
 class Fetcher(Protocol):
@@ -69,6 +77,13 @@ class ThreadFetcher:
         self._client.close()
 
 
+class LeftOver(Enum):
+    """Where an earlier run left a whole file."""
+
+    FINAL = auto()
+    PART = auto()
+
+
 class DownloadLane:
     """Ready pairs, oldest link first, so many at a time."""
 
@@ -76,15 +91,29 @@ class DownloadLane:
         self._context = context
         self._polls = polls
         self._fetcher = fetcher
+        self._landing = Landing(context.clock)
         self._busy: set[str] = set()
+        self._fetching = 0
+        """How many of those are still being fetched; the others only wait for the disk."""
         self._broken: dict[str, int] = {}
         self._resting: dict[str, float] = {}
         """Pairs whose transfer failed, with the time until which they are left alone."""
+        self._page: deque[Arrival] = deque()
+        """The next ones. Nobody but this lane moves a pair that is ready, so they stay as they were read."""
+        self._more = True
+        """Whether there may be ready pairs in jobs.db beyond those."""
+        self._folders: set[Path] = set()
+        """Those that are known to be there."""
+        context.events.listen(self._hear)
 
     @property
     def idle(self) -> bool:
         """Whether nothing is being fetched, and nothing is there to fetch, now or after a rest."""
-        return not self._busy and not self._resting and not self._context.reads.arrivals(1)
+        return not (self._busy or self._resting or self._page or self._more)
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Moved) and event.new is State.READY:
+            self._more = True
 
     async def run(self) -> None:
         """Fetch until the run stops; what is on its way then is finished or broken off by the stop's own clock."""
@@ -93,16 +122,27 @@ class DownloadLane:
                 with self._context.in_order():
                     for arrival in self._next():
                         self._busy.add(arrival.fingerprint)
+                        self._fetching += 1
                         group.create_task(self._collect(arrival))
                 await self._wait()
 
     def _next(self) -> list[Arrival]:
         now = self._context.clock.now()
-        self._resting = {fingerprint: until for fingerprint, until in self._resting.items() if until > now}
-        free = self._context.options.downloads - len(self._busy)
-        if free <= 0:
-            return []
-        return self._context.reads.arrivals(free, exclude=[*self._busy, *self._resting])
+        over = [fingerprint for fingerprint, until in self._resting.items() if until <= now]
+        for fingerprint in over:
+            del self._resting[fingerprint]
+            self._more = True
+        free = min(self._context.options.downloads - self._fetching, BUSY - len(self._busy))
+        if self._more and len(self._page) < free:
+            self._turn_page()
+        return [self._page.popleft() for _ in range(min(free, len(self._page)))]
+
+    def _turn_page(self) -> None:
+        page = self._context.reads.arrivals(PAGE, exclude=[*self._busy, *self._resting])
+        self._page = deque(page)
+        self._more = len(page) == PAGE
+        if self.idle:
+            self._context.changed.set()  # whoever asked before heard that there might be more
 
     async def _wait(self) -> None:
         """Until something changed, or a rest is over."""
@@ -126,35 +166,55 @@ class DownloadLane:
             context.wake()
 
     async def _collect_one(self, arrival: Arrival) -> None:
-        folder, tag = self._context.folder, _tag(arrival)
-        paths = arrival.outputs or (self._unwanted_path(arrival, tag),)
-        final, part = folder.path(paths[0]), folder.part(paths[0], tag)
-        if await self._context.clock.in_thread(files.matches, final, size=arrival.bytes, sha256=arrival.sha256):
-            discard(part)  # it had landed, and the process died before it could say so
-            await self._finish(arrival, paths)
-            return
-        if await self._context.clock.in_thread(files.matches, part, size=arrival.bytes, sha256=arrival.sha256):
-            await self._place(arrival, paths, part)  # whole and checked, and the process died before its rename
-            return
+        with self._slot():
+            folder, tag = self._context.folder, _tag(arrival)
+            paths = arrival.outputs or (self._unwanted_path(arrival, tag),)
+            final, part = folder.path(paths[0]), folder.part(paths[0], tag)
+            outcome = await self._bring(arrival, final, part)
+        await self._record(arrival, paths, part, outcome)
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """One of the downloads at a time, given back while its file still waits for the disk."""
+        try:
+            yield
+        finally:
+            self._fetching -= 1
+            self._context.arrived.set()
+
+    async def _bring(self, arrival: Arrival, final: Path, part: Path) -> Outcome | LeftOver:
+        """The file, from the network or from an earlier run, under one of its two names; or why it does not come."""
+        if arrival.sha256 is not None:
+            found = await self._context.clock.in_thread(_left_over, final, part, arrival)
+            if found is not None:
+                return found
         if arrival.link is None:
-            await self._refresh(arrival, "the link is not known")
-            return
-        part.parent.mkdir(parents=True, exist_ok=True)
+            return LinkDead(status=None, reason="the link is not known")
+        if part.parent not in self._folders:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.add(part.parent)
         check: Literal["media", "size"] = "size" if self._context.options.check == "size" else "media"
         expected = Expected(bytes=arrival.link_bytes, check=check)
         outcome = await self._fetcher.fetch(arrival.link, part, expected, lambda: self._context.stop.now)
-        await self._record(arrival, paths, part, outcome)
+        if not isinstance(outcome, Fetched):
+            self._folders.discard(part.parent)  # it may be that somebody took it away
+        return outcome
 
     def _unwanted_path(self, arrival: Arrival, tag: str) -> str:
         """No job wants the video any more, but it was paid for: it is kept aside."""
         known = [path for path in self._context.reads.outputs(arrival.fingerprint) if path.startswith(files.SUPERSEDED)]
         return known[0] if known else self._context.folder.superseded(arrival.last_output, tag)
 
-    async def _record(self, arrival: Arrival, paths: tuple[str, ...], part: Path, outcome: Outcome) -> None:
+    async def _record(self, arrival: Arrival, paths: tuple[str, ...], part: Path, outcome: Outcome | LeftOver) -> None:
         match outcome:
-            case Fetched(info=info):
+            case LeftOver.FINAL:  # it had landed, and the process died before it could say so
+                discard(part)
+                await self._finish(arrival, paths)
+            case LeftOver.PART:  # whole and checked, and the process died before its rename
+                await self._place(arrival, paths, part)
+            case Fetched(info=info, lies_alone=lies_alone):
                 self._context.events.emit(Downloaded(bytes=info.bytes))
-                await self._land(arrival, paths, part, info)
+                await self._land(arrival, paths, part, info, lies_alone=lies_alone)
             case LinkDead(reason=reason):
                 await self._refresh(arrival, reason)
             case Broken(reason=reason, retry_after=retry_after):
@@ -169,16 +229,19 @@ class DownloadLane:
             case Stopped():
                 pass
 
-    async def _land(self, arrival: Arrival, paths: tuple[str, ...], part: Path, info: FileInfo) -> None:
+    async def _land(
+        self, arrival: Arrival, paths: tuple[str, ...], part: Path, info: FileInfo, *, lies_alone: bool
+    ) -> None:
         context = self._context
         doubt = suspect(info.media, arrival.speech_seconds) if info.media else None
         await context.ledger.keep_file(arrival.fingerprint, info, doubt)
-        await self._place(arrival, paths, part)
+        await self._place(arrival, paths, part, lies_alone=lies_alone)
 
-    async def _place(self, arrival: Arrival, paths: tuple[str, ...], part: Path) -> None:
+    async def _place(self, arrival: Arrival, paths: tuple[str, ...], part: Path, *, lies_alone: bool = False) -> None:
         await self._clear(paths[0])
-        await self._context.clock.in_thread(files.land, part, self._context.folder.path(paths[0]))
-        discard(part)
+        await self._landing.land(part, self._context.folder.path(paths[0]))
+        if not lies_alone:
+            discard(part)
         await self._finish(arrival, paths)
 
     async def _finish(self, arrival: Arrival, paths: tuple[str, ...]) -> None:
@@ -241,6 +304,13 @@ class DownloadLane:
                 message=message,
             )
         )
+
+
+def _left_over(final: Path, part: Path, arrival: Arrival) -> LeftOver | None:
+    """Under which name an earlier run left the file whose checksum it committed. Reads it whole."""
+    if files.matches(final, size=arrival.bytes, sha256=arrival.sha256):
+        return LeftOver.FINAL
+    return LeftOver.PART if files.matches(part, size=arrival.bytes, sha256=arrival.sha256) else None
 
 
 def _tag(arrival: Arrival) -> str:
