@@ -129,16 +129,11 @@ class Planner:
         want = job.want
         video = self._file(want.video, "video")
         audio = self._file(want.speech.source, "audio") if isinstance(want.speech, Audio) else None
-        troubles = [(kind, t) for kind, t in (("video", video), ("audio", audio)) if isinstance(t, Trouble)]
-        if troubles and not self._paid_for_as_it_was(job.want):
-            for kind, trouble in troubles:
-                self._report(Problem(place=job.place, field=kind, cause=trouble.cause, remedy=trouble.remedy))
-            self.staging.skip(job.key)
-            return
-        if troubles:
+        if isinstance(video, Trouble) or isinstance(audio, Trouble):
+            if not self._paid_for_as_it_was(want):
+                self._reject(job, video=video, audio=audio)
+                return
             video, audio = self._last_known(want)
-        assert not isinstance(video, Trouble)
-        assert not isinstance(audio, Trouble)
         for warning in inputs.warnings_for(
             want, video=video, audio=audio, inline=self._inline, capabilities=self._capabilities
         ):
@@ -147,6 +142,12 @@ class Planner:
         self._jobs += 1
         if self._told is not None:
             self._told(self._jobs)
+
+    def _reject(self, job: Job, **inputs: FileFacts | Trouble | None) -> None:
+        for kind, trouble in inputs.items():
+            if isinstance(trouble, Trouble):
+                self._report(Problem(place=job.place, field=kind, cause=trouble.cause, remedy=trouble.remedy))
+        self.staging.skip(job.key)
 
     # Inputs
 
@@ -189,11 +190,11 @@ class Planner:
 
     def _facts(self, want: Want, video: FileFacts | None, audio: FileFacts | None) -> Facts:
         seconds = audio.media.duration if audio and audio.media else None
-        sizes = (facts.size for facts in (video, audio) if facts is not None)
+        size = (video.size if video else 0) + (audio.size if audio else 0)
         return Facts(
             speech_seconds=seconds,
             billable_seconds=self._billable_seconds(want, seconds),
-            upload_bytes=sum(sizes) if self._inline else 0,
+            upload_bytes=size if self._inline else 0,
         )
 
     def _billable_seconds(self, want: Want, seconds: float | None) -> float:

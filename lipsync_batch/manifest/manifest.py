@@ -69,6 +69,8 @@ class Manifest:
         for row in self.rows(self.path):
             if isinstance(row, Problem):
                 yield row
+            elif (job := expander.plain(row)) is not None:
+                yield job
             else:
                 yield from expander.expand(row)
         yield from expander.unused_overrides()
