@@ -18,6 +18,7 @@ from lipsync_batch.runner.budget import Budget
 from lipsync_batch.runner.context import Context, Options, Stop, unless
 from lipsync_batch.runner.download import Fetcher
 from lipsync_batch.runner.forecast import MEMORY, Forecast
+from lipsync_batch.runner.inspection import Inspection
 from lipsync_batch.runner.run import Run
 from lipsync_batch.runner.settle import settle
 from lipsync_batch.runner.throttle import Throttle
@@ -100,18 +101,20 @@ class Work:
                 batch_id=record.batch_id,
                 resumed=resumed,
                 folder=str(self._folder.root),
-                jobs=sum(reads.counts().values()),
+                jobs=reads.job_count(),
                 pairs=reads.pair_counts(),
             )
         )
         stop = Stop(self._events)
         with self._signals(stop):
             arranger = Arranger(self._folder, reads, ledger, self._events, self._clock, stop.requested)
-            await arranger.arrange(verify=self._verify)
+            await arranger.finish_moves()
+            if not reads.is_placed() and await arranger.place():
+                self._store.mark_placed()
             context = self._context(ledger, record.batch_id, stop)
             settling = await self._begin_to_settle(context)
             try:
-                reason = await Run(context, self._fetcher).run()
+                reason = await Run(context, self._fetcher, Inspection(context, verify=self._verify)).run()
             finally:
                 await self._end_settling(settling)
             if reason not in UNREACHABLE:
@@ -125,7 +128,7 @@ class Work:
         settling = asyncio.ensure_future(_settle(context))
         if self._budget is not None:
             await unless(context.stop.requested, self._clock.wait_for_tasks({settling}, FIRST_SETTLE))
-        context.budget = Budget(self._budget, context.reads.spent(), dearer=context.reads.dearer())
+            context.budget = Budget(self._budget, context.reads.spent(), dearer=context.reads.dearer())
         return settling
 
     async def _end_settling(self, settling: asyncio.Task[None]) -> None:
@@ -155,7 +158,7 @@ class Work:
             throttle=throttle,
             forecast=forecast,
             breaker=Breaker(clock),
-            budget=Budget(self._budget, reads.spent()),
+            budget=Budget(self._budget, reads.spent(), dearer=reads.dearer()),
         )
 
     @contextmanager

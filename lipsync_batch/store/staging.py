@@ -18,6 +18,7 @@ from enum import StrEnum
 
 from lipsync_batch.errors import Problem
 from lipsync_batch.jobs import Job, Pair, Place, State
+from lipsync_batch.store.query import labelled
 from lipsync_batch.store.rows import PAIR_COLUMNS, dumps, labels_to_json, pair_values
 
 CHUNK = 5_000
@@ -130,11 +131,7 @@ class Staging:
 
     def narrow(self, where: Mapping[str, str]) -> None:
         """Let what is asked about changes be about jobs with these labels only."""
-        conditions = ["TRUE"]
-        for number, (label, value) in enumerate(where.items()):
-            conditions.append(f"json_extract(s.labels, :label{number}) = :value{number}")
-            self._parameters |= {f"label{number}": f"$.{dumps(label)}", f"value{number}": value}
-        self._condition = " AND ".join(conditions)
+        self._condition, self._parameters = labelled(where, "s")
 
     @property
     def _chosen(self) -> str:
@@ -296,14 +293,16 @@ class Staging:
         execute = self._connection.execute
         execute(_UPSERT_PAIRS, {"pending": State.PENDING, "now": now})
         # Changed rows go before they come again: two jobs may have swapped their outputs.
-        execute(f"DELETE FROM jobs WHERE {_GONE} OR {_DIFFERENT}")
-        execute(
+        gone = execute(f"DELETE FROM jobs WHERE {_GONE} OR {_DIFFERENT}").rowcount
+        new = execute(
             """
             INSERT INTO jobs (key, output, labels, position, priority, fingerprint)
             SELECT key, output, labels, position, priority, fingerprint FROM temp.staged AS s
             WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key = s.key)
             """
-        )
+        ).rowcount
+        if gone or new:
+            execute("DELETE FROM placed")
         execute("UPDATE pairs SET wanted = 0 WHERE wanted = 1 AND fingerprint NOT IN (SELECT fingerprint FROM jobs)")
 
     def _number(self, sql: str, **parameters: object) -> int:
