@@ -5,21 +5,21 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
-import json
 import os
 import stat
 import time
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path, PurePosixPath
 from typing import Literal
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote, unquote_to_bytes
 
 from lipsync_batch import media
 from lipsync_batch.capabilities import LIP_SYNC, MIB, Capabilities
 from lipsync_batch.jobs import Audio, DataUri, Link, LocalFile, MediaInfo, Source, Text, Want
-from lipsync_batch.links import unsigned
+from lipsync_batch.links import path_of, unsigned
 
 FINGERPRINT_VERSION = "v1"
 """Changes with anything below that decides a fingerprint: another one means that pairs are paid for again."""
@@ -72,28 +72,27 @@ def fingerprint(want: Want, *, video_sha256: str | None, audio_sha256: str | Non
     """
     match want.speech:
         case Audio(source=source):
-            speech = ["audio", *_identity(source, audio_sha256)]
+            speech = f'"audio",{_identity(source, audio_sha256)}'
         case Text(text=text, speaker=speaker):
-            speech = ["text", unicodedata.normalize("NFC", text.strip()), speaker]
-    named = {
-        "model": want.model,
-        "speech": speech,
-        "take": want.take,
-        "video": _identity(want.video, video_sha256),
-    }
-    canonical = json.dumps(named, sort_keys=True, separators=(",", ":"))
+            text = text.strip()
+            text = text if text.isascii() else unicodedata.normalize("NFC", text)
+            speech = f'"text",{quoted(text)},{quoted(speaker)}'
+    video = _identity(want.video, video_sha256)
+    # What json.dumps would write with sorted keys and no spaces, by hand: in a third of the time, a million times.
+    canonical = f'{{"model":{quoted(want.model)},"speech":[{speech}],"take":{want.take},"video":[{video}]}}'
     return f"{FINGERPRINT_VERSION}:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
-def _identity(source: Source, sha256: str | None) -> list[str]:
+def _identity(source: Source, sha256: str | None) -> str:
+    """What a source is, as JSON: two items of a list."""
     match source:
+        case Link(url=url):
+            return f'"link",{quoted(unsigned(url))}'
         case LocalFile():
             assert sha256 is not None, "a local file is named by its bytes: hash it first"
-            return ["bytes", sha256]
+            return f'"bytes",{quoted(sha256)}'
         case DataUri(text=text):
-            return ["bytes", hashlib.sha256(data_uri_bytes(text)).hexdigest()]
-        case Link(url=url):
-            return ["link", unsigned(url)]
+            return f'"bytes",{quoted(hashlib.sha256(data_uri_bytes(text)).hexdigest())}'
 
 
 def data_uri_bytes(text: str) -> bytes:
@@ -173,11 +172,23 @@ def warnings_for(
     `video` and `audio` are the facts of local files, None for links and data URIs. `inline` says that local files go
     out inside the request, not as links under `media_base_url`.
     """
-    return [
-        *_media_warnings("video", want.video, video, capabilities, inline=inline),
-        *_speech_warnings(want, audio, capabilities, inline=inline),
-        *_length_warnings(video, audio),
-    ]
+    found: list[str] = []
+    if not _is_ordinary(want.video, video, capabilities.video_endings):
+        found += _media_warnings("video", want.video, video, capabilities, inline=inline)
+    match want.speech:
+        case Audio(source=source):
+            if not _is_ordinary(source, audio, capabilities.audio_endings):
+                found += _media_warnings("audio", source, audio, capabilities, inline=inline)
+            found += _length_warnings(video, audio)
+        case Text(text=text):
+            if len(text) > capabilities.max_characters:
+                found += _text_warnings(text.strip(), capabilities)
+    return found
+
+
+def _is_ordinary(source: Source, facts: FileFacts | None, endings: frozenset[str]) -> bool:
+    """A link with a usual ending: nothing else is known of it, so there is nothing to warn of."""
+    return facts is None and isinstance(source, Link) and _suffix(path_of(source.url) or "").lower() in endings
 
 
 def _not_a_file(path: Path, facts: os.stat_result) -> Trouble | None:
@@ -257,17 +268,12 @@ def _media_warnings(
         )
 
 
-def _speech_warnings(want: Want, audio: FileFacts | None, capabilities: Capabilities, *, inline: bool) -> Iterator[str]:
-    match want.speech:
-        case Audio(source=source):
-            yield from _media_warnings("audio", source, audio, capabilities, inline=inline)
-        case Text(text=text) if len(text.strip()) > capabilities.max_characters:
-            yield (
-                f"text: {len(text.strip()):,} characters are more than the {capabilities.max_characters:,} "
-                "that the model is known to take"
-            )
-        case Text():
-            return
+def _text_warnings(text: str, capabilities: Capabilities) -> Iterator[str]:
+    if len(text) > capabilities.max_characters:
+        yield (
+            f"text: {len(text):,} characters are more than the {capabilities.max_characters:,} "
+            "that the model is known to take"
+        )
 
 
 def _length_warnings(video: FileFacts | None, audio: FileFacts | None) -> Iterator[str]:
@@ -287,10 +293,19 @@ def _odd_format(source: Source, facts: FileFacts | None, endings: frozenset[str]
         case LocalFile(path=path):
             ending = path.suffix
         case Link(url=url):
-            ending = PurePosixPath(unquote(urlsplit(url).path)).suffix
+            ending = _suffix(path_of(url) or "")
         case DataUri():
             return None
     return None if not ending or ending.lower() in endings else ending
+
+
+def _suffix(path: str) -> str:
+    """What PurePosixPath says is the suffix, without making one for every link."""
+    name = path.rpartition("/")[2]
+    if name in {"", "."}:
+        return PurePosixPath(path).suffix
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
 
 
 def _size(source: Source, facts: FileFacts | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -62,12 +63,67 @@ def unsigned(url: str) -> str:
     >>> unsigned("HTTPS://CDN.example:443/a%2Fb.mp4?v=2&X-Amz-Signature=9f&X-Amz-Expires=600#t=1")
     'https://cdn.example/a%2Fb.mp4?v=2'
     """
+    if (plain := _plain(url)) is not None:
+        origin, path = plain
+        return origin + (path or "/")
+    return unsigned_slowly(url)
+
+
+def unsigned_slowly(url: str) -> str:
+    """`unsigned` of any link."""
     try:
         parts = urlsplit(url.strip())
         host = _host(parts)
     except ValueError:
         return url.strip()
     return SplitResult(parts.scheme, host, parts.path or "/", _unsigned_query(parts.query), "").geturl()
+
+
+def is_odd(url: str) -> bool:
+    """Whether a text holds white space or a control character, as no link does."""
+    return " " in url or not url.isprintable()  # of all white space, the space alone is printable
+
+
+def path_of(url: str) -> str | None:
+    """The path of a link, with its %xx decoded; None where the link has no host, or a wrong one."""
+    if (plain := _plain(url)) is not None:
+        return unquote(plain[1])
+    return path_slowly(url)
+
+
+def path_slowly(url: str) -> str | None:
+    """`path_of` any link."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return unquote(parts.path) if host else None
+
+
+@lru_cache(maxsize=64)  # a link is asked about several times in a row: what it names, how it ends, what identifies it
+def _plain(url: str) -> tuple[str, str] | None:
+    """Origin and path of a link that has nothing else and no odd characters: by far the most, in a tenth of the time.
+
+    None for any other, and for one whose host is wrong.
+    """
+    slashes = url.find("://")
+    if slashes < 0 or "?" in url or "#" in url or is_odd(url):
+        return None
+    end = url.find("/", slashes + 3)
+    origin = _origin(url if end < 0 else url[:end])
+    return None if origin is None else (origin, "" if end < 0 else url[end:])
+
+
+@lru_cache(maxsize=1024)  # a batch's links lead to a few hosts
+def _origin(start: str) -> str | None:
+    """Scheme and host as they are named in fingerprints; None where urlsplit finds no http(s) host in them."""
+    try:
+        parts = urlsplit(start)
+        host = _host(parts)
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{host}" if host and parts.scheme in DEFAULT_PORTS else None
 
 
 def _host(parts: SplitResult) -> str:

@@ -7,12 +7,13 @@ time of change. Nothing is sent, and nothing is written but what was learned abo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
 from lipsync_batch import inputs
 from lipsync_batch.capabilities import LIP_SYNC
+from lipsync_batch.digest import intake_digest
 from lipsync_batch.errors import SHOWN_PROBLEMS, ManifestError, Problem
 from lipsync_batch.inputs import FileFacts, Kind, Trouble
 from lipsync_batch.jobs import Audio, Job, LocalFile, Pair, Place, Source, Text, Want
@@ -20,7 +21,8 @@ from lipsync_batch.manifest import Manifest
 from lipsync_batch.providers.base import Price
 from lipsync_batch.settings import Settings
 from lipsync_batch.store import Store
-from lipsync_batch.store.staging import Change, Facts
+from lipsync_batch.store.intake import Intake
+from lipsync_batch.store.staging import Bill, Change, Facts
 
 SECONDS_PER_BYTE = 0.125
 """An upper bound of how long a text takes to say: 8 UTF-8 bytes a second are slower than any of the voices."""
@@ -30,21 +32,14 @@ REMEMBERED_FILES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What a run would do. Money in micro-USD, sizes in bytes."""
+class Outlook:
+    """What must be known before money is spent. Money in micro-USD."""
 
     jobs: int
-    changes: Mapping[Change, int]
-    by: Mapping[str, Mapping[Change, int]]
-    """The same for each value of the label that was asked for."""
-    listed: Sequence[tuple[str, Change]]
-    """The first jobs that are not simply done: (key, change)."""
     paid_pairs: int
     """Pairs that would be paid for, each once however many jobs want it."""
     cost: int | None
     """What they should cost; None where no price is known."""
-    price_source: str
-    upload_bytes: int
     remade: int
     """Finished pairs that jobs turn away from, to have another one made."""
     finished: int
@@ -54,6 +49,26 @@ class Plan:
     problems: Sequence[Problem]
     """What is wrong with rows that are skipped; the first of them."""
     problem_count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan(Outlook):
+    """What a run would do. Sizes in bytes."""
+
+    changes: Mapping[Change, int]
+    by: Mapping[str, Mapping[Change, int]]
+    """The same for each value of the label that was asked for."""
+    listed: Sequence[tuple[str, Change]]
+    """The first jobs that are not simply done: (key, change)."""
+    price_source: str
+    upload_bytes: int
+
+
+def cost_of(bill: Bill, price: Price | None) -> int | None:
+    """What pairs should cost, in micro-USD; None where no price is known."""
+    if price is None:
+        return None
+    return bill.pairs * price.per_generation + int(bill.billable_seconds) * price.per_second
 
 
 class Planner:
@@ -74,13 +89,16 @@ class Planner:
         self._warnings: dict[str, None] = {}
         self._warning_count = 0
         self._jobs = 0
+        self._went_by_memory = False
+        """Whether a file is gone of which only is known what it was: it may come back as another one."""
+        self._reading = manifest.jobs()
         self._redone = store.reads.redone()
         self._look = lru_cache(maxsize=REMEMBERED_FILES)(self._look_at)
         self.staging = store.staging()
 
     def stage(self) -> None:
         """Read every row and look at every input. What is wrong is gathered, all of it; see `check`."""
-        for item in self._manifest.jobs():
+        for item in self._reading:
             match item:
                 case Problem():
                     self._report(item)
@@ -99,23 +117,35 @@ class Planner:
         hint = "Nothing was submitted. Mend these, or go on without them: --skip-invalid"
         raise ManifestError(self._manifest.path, self._problems, total=self._problem_count, hint=hint)
 
+    def outlook(self, price: Price | None, *, where: Mapping[str, str] | None = None) -> Outlook:
+        """What a run would pay for, for all that was staged or for those of its jobs that have certain labels."""
+        self.staging.narrow(where or {})
+        return self._outlook(self.staging.bill(), price)
+
     def plan(self, price: Price | None, *, by: str | None = None, where: Mapping[str, str] | None = None) -> Plan:
-        """What a run would do with what was staged, or with those of its jobs that have certain labels."""
+        """The same, and what it would do with each job."""
         self.staging.narrow(where or {})
         bill = self.staging.bill()
-        remade, finished = self.staging.remade()
-        cost = None
-        if price is not None:
-            cost = bill.pairs * price.per_generation + int(bill.billable_seconds) * price.per_second
+        outlook = self._outlook(bill, price)
         return Plan(
-            jobs=self._jobs,
+            **{field.name: getattr(outlook, field.name) for field in fields(Outlook)},
             changes=self.staging.changes(),
             by=self.staging.changes_by(by) if by else {},
             listed=self.staging.listed(SHOWN_JOBS),
-            paid_pairs=bill.pairs,
-            cost=cost,
             price_source=price.source if price else "",
             upload_bytes=bill.upload_bytes,
+        )
+
+    def take_in(self) -> None:
+        """What was staged becomes what the store holds."""
+        self._store.reconcile(self.staging, self._intake())
+
+    def _outlook(self, bill: Bill, price: Price | None) -> Outlook:
+        remade, finished = self.staging.remade()
+        return Outlook(
+            jobs=self._jobs,
+            paid_pairs=bill.pairs,
+            cost=cost_of(bill, price),
             remade=remade,
             finished=finished,
             warnings=list(self._warnings),
@@ -124,21 +154,30 @@ class Planner:
             problem_count=self._problem_count,
         )
 
+    def _intake(self) -> Intake | None:
+        """What the next run may go by; None where another reading of the same files might find something else."""
+        if self._problem_count or self._went_by_memory or self._reading.asked_disk:
+            return None
+        if not all(file.is_current() for file in self._manifest.files):
+            return None  # written to since it was opened: what was read is not what its digest stands for
+        return Intake(
+            digest=intake_digest(self._manifest, self._settings, self._redone),
+            jobs=self._jobs,
+            warnings=tuple(self._warnings),
+            warning_count=self._warning_count,
+        )
+
     def _take(self, job: Job) -> None:
         """A job into the staging tables, or what is wrong with its inputs into the list."""
         want = job.want
         video = self._file(want.video, "video")
         audio = self._file(want.speech.source, "audio") if isinstance(want.speech, Audio) else None
-        troubles = [(kind, t) for kind, t in (("video", video), ("audio", audio)) if isinstance(t, Trouble)]
-        if troubles and not self._paid_for_as_it_was(job.want):
-            for kind, trouble in troubles:
-                self._report(Problem(place=job.place, field=kind, cause=trouble.cause, remedy=trouble.remedy))
-            self.staging.skip(job.key)
-            return
-        if troubles:
+        if isinstance(video, Trouble) or isinstance(audio, Trouble):
+            if not self._paid_for_as_it_was(want):
+                self._reject(job, video=video, audio=audio)
+                return
             video, audio = self._last_known(want)
-        assert not isinstance(video, Trouble)
-        assert not isinstance(audio, Trouble)
+            self._went_by_memory = True
         for warning in inputs.warnings_for(
             want, video=video, audio=audio, inline=self._inline, capabilities=self._capabilities
         ):
@@ -147,6 +186,12 @@ class Planner:
         self._jobs += 1
         if self._told is not None:
             self._told(self._jobs)
+
+    def _reject(self, job: Job, **inputs: FileFacts | Trouble | None) -> None:
+        for kind, trouble in inputs.items():
+            if isinstance(trouble, Trouble):
+                self._report(Problem(place=job.place, field=kind, cause=trouble.cause, remedy=trouble.remedy))
+        self.staging.skip(job.key)
 
     # Inputs
 
@@ -189,11 +234,11 @@ class Planner:
 
     def _facts(self, want: Want, video: FileFacts | None, audio: FileFacts | None) -> Facts:
         seconds = audio.media.duration if audio and audio.media else None
-        sizes = (facts.size for facts in (video, audio) if facts is not None)
+        size = (video.size if video else 0) + (audio.size if audio else 0)
         return Facts(
             speech_seconds=seconds,
             billable_seconds=self._billable_seconds(want, seconds),
-            upload_bytes=sum(sizes) if self._inline else 0,
+            upload_bytes=size if self._inline else 0,
         )
 
     def _billable_seconds(self, want: Want, seconds: float | None) -> float:

@@ -22,13 +22,14 @@ from lipsync_batch.jobs import BatchRecord, State, StopReason
 from lipsync_batch.location import Location
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.masking import MOST, mask
-from lipsync_batch.plan import Plan, Planner
+from lipsync_batch.plan import Outlook, Planner
 from lipsync_batch.report import Paths, summary, write_reports
 from lipsync_batch.runlog import RunLog
 from lipsync_batch.runner.context import Options
 from lipsync_batch.runner.download import ThreadFetcher
 from lipsync_batch.runner.work import Work
 from lipsync_batch.settings import Settings, secrets_of
+from lipsync_batch.standing import Standing
 from lipsync_batch.store import Store
 from lipsync_batch.store.reads import Reads
 
@@ -133,12 +134,14 @@ class Session:
 
     # Before anything is sent
 
-    def _stage(self, store: Store) -> Planner | None:
+    def _stage(self, store: Store) -> Planner | Standing | None:
         """Look at every row and input. A fault stops a new batch; what an old one paid for is still fetched."""
         try:
             if isinstance(self._manifest, ManifestError):
                 raise self._manifest
             assert self._manifest is not None
+            if (standing := Standing.of(self._manifest, store, self._settings)) is not None:
+                return standing
             planner = Planner(self._manifest, store, self._settings)
             planner.stage()
             planner.check()
@@ -159,7 +162,7 @@ class Session:
                 raise self._fault or error from error
             yield payee
 
-    def _take_in(self, store: Store, planner: Planner | None, payee: Account) -> None:
+    def _take_in(self, store: Store, planner: Planner | Standing | None, payee: Account) -> None:
         """The manifest into the store, once every question of money is answered."""
         record = store.reads.bound()
         if record is not None:
@@ -173,13 +176,13 @@ class Session:
                 "a budget is set, but what a job costs is not known: the API publishes no price",
                 hint="Say it in the manifest's settings: price_per_job or price_per_second.",
             )
-        plan = planner.plan(price, where=self._orders.selection.where)
-        self._skipped = plan.problem_count
-        self._announce(plan, record)
-        self._ask(plan)
+        outlook = planner.outlook(price, where=self._orders.selection.where)
+        self._skipped = outlook.problem_count
+        self._announce(outlook, record)
+        self._ask(outlook)
         if record is None:
             self._bind(store, payee)
-        store.reconcile(planner.staging)
+        planner.take_in()
         if price is not None:
             store.estimate(per_generation=price.per_generation, per_second=price.per_second)
 
@@ -189,7 +192,7 @@ class Session:
         manifest = os.path.relpath(self._manifest.path, self._place.folder.root)
         store.bind(provider=payee.name, origin=payee.origin, manifest=manifest)
 
-    def _announce(self, plan: Plan, record: BatchRecord | None) -> None:
+    def _announce(self, plan: Outlook, record: BatchRecord | None) -> None:
         """The first line: new or resumed, where, how many, about what cost; then the warnings."""
         standing = "NEW" if record is None else "RESUMED"
         cost = "cost unknown" if plan.cost is None else f"about ${plan.cost / 1e6:,.2f}"
@@ -202,7 +205,7 @@ class Session:
         for problem in plan.problems:
             self._say(f"Skipped: {problem}")
 
-    def _ask(self, plan: Plan) -> None:
+    def _ask(self, plan: Outlook) -> None:
         """Questions of money, before any is spent."""
         confirm = self._orders.confirm
         too_many = plan.remade > max(REMADE_FEW, REMADE_SHARE * plan.finished)

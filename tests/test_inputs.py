@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from media_factory import make_audio, make_video
 
-from lipsync_batch import inputs
+from lipsync_batch import inputs, links
 from lipsync_batch.capabilities import LIP_SYNC, MIB
 from lipsync_batch.inputs import (
     FileFacts,
@@ -65,6 +67,79 @@ def test_a_fingerprint_never_changes() -> None:
         name(local, video=VIDEO_SHA, audio=AUDIO_SHA)
         == "v1:eb878ba0b640856ebcdabf0271708573291b9d4331677eb18baf737817263ed2"
     )
+
+
+SPELT_BY_HAND = [
+    pytest.param(
+        Want(
+            video=Link(url="HTTPS://User:pw@CDN.Example:443/a%2Fb.mp4?v=2&X-Amz-Signature=9f&X-Amz-Expires=600#t=1"),
+            speech=Text(
+                text='  Gru\u0308\u00df Gott, \u65e5\u672c \U0001f600\n"quoted" \\ back\tslash </script> \x7f ',
+                speaker="Emily",
+            ),
+            take=3,
+        ),
+        "v1:0f52d663ee7fe377c2b40ac55aa14dbdd80c9312e42e18a5b79bfc19bc853d4a",
+        id="signed link, odd text",
+    ),
+    pytest.param(
+        Want(
+            video=Link(url="http://cdn.example:8080"),
+            speech=Audio(source=Link(url="https://b\u00fccher.example/\u00fcber.mp3")),
+        ),
+        "v1:c92468d98873d9fd87cfcbeb131d5e275893b1addd39ddc550a1595710852fc6",
+        id="bare host",
+    ),
+    pytest.param(
+        Want(
+            video=DataUri(text="data:video/mp4;base64,AAAA"),
+            speech=Audio(source=DataUri(text="data:audio/wav;base64,AQID")),
+            model="other/model \u00e9",
+        ),
+        "v1:5f80212056fa7606aad8fb69d6910c59807fac9c50335c67dff9753f2aa005a2",
+        id="data URIs",
+    ),
+]
+
+
+@pytest.mark.parametrize(("want", "golden"), SPELT_BY_HAND)
+def test_a_fingerprint_never_changes_however_odd_its_parts(want: Want, golden: str) -> None:
+    """Quotes, control characters, other alphabets and ports: what was released for them holds for ever."""
+    assert name(want) == golden
+
+
+@given(st.text(), st.text(), st.text(), st.integers(1, 2**31 - 1))
+def test_a_fingerprint_is_the_hash_of_canonical_json(url: str, text: str, speaker: str, take: int) -> None:
+    """It is put together by hand for speed: whoever checks it with a JSON library finds the same."""
+    want = Want(video=Link(url=url), speech=Text(text=text, speaker=speaker), take=take)
+    spoken = ["text", unicodedata.normalize("NFC", text.strip()), speaker]
+    named = {"model": want.model, "speech": spoken, "take": take, "video": ["link", unsigned(url)]}
+
+    canonical = json.dumps(named, sort_keys=True, separators=(",", ":"))
+
+    assert name(want) == f"v1:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+
+LINKS = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["https://", "HTTP://", "http://", "https:", "ftp://", "a/b://", "//", "", " https://"]),
+    st.sampled_from(["", "h", "H.Example", "u:p@h", "h:443", "h:80", "h:x", "[::1]:81", "[broken", "h:", "b\u00fc.de"]),
+    st.text(alphabet="/a.%2F@:[] ~\u00e9\u00a0", max_size=8),
+    st.sampled_from(["", "", "?v=1", "#t=1", "?", "?token=T&expires=1"]),
+)
+
+
+@given(LINKS)
+def test_a_plain_link_is_understood_as_any_other(url: str) -> None:
+    """Most links are read by a shorter way. One that it read differently would be another pair, paid for again."""
+    assert unsigned(url) == links.unsigned_slowly(url)
+    assert links.path_of(url) == links.path_slowly(url)
+
+
+@given(st.text(alphabet="ab./ ", max_size=10))
+def test_the_ending_of_a_links_path_is_that_of_a_path(path: str) -> None:
+    """Warnings about odd formats go by it."""
+    assert inputs._suffix(path) == PurePosixPath(path).suffix
 
 
 def test_whatever_decides_the_result_is_in_the_fingerprint() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import pytest
 from runner_factory import START, Night, errored, make_job, make_pair
 
 from lipsync_batch import files
-from lipsync_batch.events import Events, Moved
+from lipsync_batch.events import Moved
 from lipsync_batch.fetch import BadFile, Broken, DiskFull, LinkDead
 from lipsync_batch.jobs import State, StopReason
 from lipsync_batch.providers.base import (
@@ -37,7 +36,7 @@ from lipsync_batch.providers.base import (
     Unclear,
     Unsent,
 )
-from lipsync_batch.runner.arrange import Arranger
+from lipsync_batch.runner import inspection
 from lipsync_batch.store.ledger import Ledger
 
 UNCLEAR = Unclear(code="http_500", message="the answer said nothing")
@@ -916,19 +915,105 @@ def test_path_that_cannot_be_used_stops_that_job_alone(night: Night) -> None:
     assert len(night.provider.charged) == 3
 
 
-def test_arranging_ends_when_the_run_is_to_stop(night: Night) -> None:
+def test_inspection_ends_when_the_run_is_to_stop(night: Night) -> None:
     """--verify of a large batch reads for minutes: Ctrl-C does not wait for that."""
     night.holds(jobs(3))
     night.run()
-    stopping = asyncio.Event()
-    stopping.set()
+    for number in range(3):
+        night.folder.path(f"job-{number:05}.mp4").unlink()
+    at_once = night.clock.in_thread
+
+    async def slowly(function, *args, **kwargs):
+        await night.clock.sleep(60)
+        return await at_once(function, *args, **kwargs)
+
+    night.clock.in_thread = slowly
+
+    reason = night.run(verify=True, deadline=night.clock.utc() + timedelta(seconds=30))
+
+    assert reason is StopReason.DEADLINE
+    assert night.counts() == {State.DONE: 3}
+
+
+def test_run_does_not_end_before_every_finished_file_was_looked_at(night: Night) -> None:
+    """A nightly run that says "all done" has seen all files, even where it had nothing else to do."""
+    night.holds(jobs(2))
+    night.run()
+    night.folder.path("job-00001.mp4").unlink()
+    at_once = night.clock.in_thread
+
+    async def slowly(function, *args, **kwargs):
+        await night.clock.sleep(600)
+        return await at_once(function, *args, **kwargs)
+
+    night.clock.in_thread = slowly
+
+    assert night.run() is StopReason.FINISHED
+
+    assert night.counts() == {State.DONE: 2}
+    assert night.folder.path("job-00001.mp4").is_file()
+    assert len(night.provider.charged) == 2
+
+
+def test_submits_do_not_wait_for_the_inspection(night: Night) -> None:
+    """Half a million finished files are looked at for a minute; the night is short, and the first submit goes out."""
+    night.holds(jobs(1))
+    night.run()
+    night.holds(jobs(2))
+    before, at_once = night.clock.now(), night.clock.in_thread
+
+    async def slowly(function, *args, **kwargs):
+        await night.clock.sleep(600)
+        return await at_once(function, *args, **kwargs)
+
+    night.clock.in_thread = slowly
+
+    night.run()
+
+    assert max(night.provider.started.values()) - before < 60
+    assert night.counts() == {State.DONE: 2}
+
+
+def test_inspection_goes_over_every_page(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is found wherever it stands in a long list."""
+    monkeypatch.setattr(inspection, "PAGE", 2)
+    night.holds(jobs(7))
+    night.run()
+    gone = [f"job-{number:05}.mp4" for number in (0, 3, 6)]
+    for name in gone:
+        night.folder.path(name).unlink()
+    fetched = len(night.fetcher.fetched)
+
+    night.run()
+
+    assert len(night.fetcher.fetched) == fetched + 3
+    assert all(night.folder.path(name).is_file() for name in gone)
+
+
+def test_second_place_of_a_shared_video_is_filled_again(night: Night) -> None:
+    """Two jobs want one pair, and one of its files was deleted: the other is still there, and nothing is fetched."""
+    pair = make_pair(0)
+    night.holds([make_job(0, pair=pair), make_job(1, pair=pair)])
+    night.run()
     night.folder.path("job-00001.mp4").unlink()
 
-    async def arrange() -> None:
-        with night.writing() as ledger:
-            arranger = Arranger(night.folder, night.store.reads, ledger, Events(), night.clock, stopping)
-            await arranger.arrange(verify=True)
+    night.run()
 
-    night.do(arrange())
+    assert night.video("job-00001.mp4") == night.video("job-00000.mp4")
+    assert len(night.fetcher.fetched) == 1
+    assert night.store.reads.unplaced() == []
 
-    assert night.counts() == {State.DONE: 3}
+
+def test_placing_that_was_cut_short_is_ended_by_the_next_run(night: Night) -> None:
+    """A file under a name that no job wants any more is moved, whichever run gets to it."""
+    night.holds(jobs(2))
+    night.run()
+    night.holds([make_job(0, output="de/a.mp4"), make_job(1)])
+    assert not night.store.reads.is_placed()
+
+    night.run()
+
+    assert night.store.reads.is_placed()
+    assert night.folder.path("de/a.mp4").is_file()
+    night.holds([make_job(0, output="de/a.mp4"), make_job(1)])
+    assert night.store.reads.is_placed(), "nothing has changed: nothing is to be placed"

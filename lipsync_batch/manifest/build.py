@@ -200,7 +200,7 @@ class JobBuilder:
             if blamed == "key":
                 self.key = scope.key = self._own_key()
                 if scope.key is None or "output" not in values:
-                    return scope.key and _output_of(scope.key)
+                    return scope.key and output_of(scope.key)
                 blamed = "output"
             output = checked_output(scope.fill(values["output"]))
             self.key = scope.key or checked_key(output.rpartition(".")[0])
@@ -231,7 +231,8 @@ def default_key(video: Media, audio: Media | None, labels: Mapping[str, str]) ->
     return as_part(spoken if tells_the_video else f"{stem}.{spoken}")
 
 
-def _output_of(key: str) -> str:
+def output_of(key: str) -> str:
+    """The output of a job that only has a key."""
     try:
         return checked_output(f"{key}.mp4")
     except FieldError as error:

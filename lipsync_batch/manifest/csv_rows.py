@@ -22,6 +22,8 @@ class _Columns:
 
     fields: list[tuple[int, str]] = field(default_factory=list)
     """Index and name of the columns that count."""
+    names: tuple[str, ...] = ()
+    """Of all columns, where each of them counts: a full row is then told quickest."""
     nameless: list[int] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     excused: frozenset[str] = frozenset()
@@ -42,12 +44,15 @@ def rows(path: Path) -> Iterator[Row | Problem]:
             continue
         place = Place(row=record.row, line=record.line)
         cells = record.cells
-        # Spaces alone are nothing, but in a text that someone meant to fill in.
-        given = {
-            name: cell
-            for index, name in columns.fields
-            if (cell := cells[index]) and (name == "text" or not cell.isspace())
-        }
+        if columns.names and all(map(str.strip, cells)):
+            given = dict(zip(columns.names, cells, strict=True))
+        else:
+            # Spaces alone are nothing, but in a text that someone meant to fill in.
+            given = {
+                name: cell
+                for index, name in columns.fields
+                if (cell := cells[index]) and (name == "text" or not cell.isspace())
+            }
         problems = list(_nameless(columns, record, place)) if columns.nameless else ()
         yield Row(given=given, place=place, excused=columns.excused, problems=problems)
 
@@ -73,6 +78,8 @@ def _columns(sheet: Sheet) -> _Columns:
         else:
             seen[name] = written
             _add(columns, index, name, written, place)
+    if len(columns.fields) == len(sheet.header):
+        columns.names = tuple(name for _, name in columns.fields)
     _check_absent(columns, place)
     return columns
 

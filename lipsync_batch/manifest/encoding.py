@@ -6,6 +6,8 @@ So the readers never meet a character that they cannot decode, and an export in 
 from __future__ import annotations
 
 import codecs
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -18,19 +20,38 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SAVE_AS = 'save it again as UTF-8 (in a spreadsheet: "CSV UTF-8")'
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A file of text as it was when it was checked."""
+
+    path: Path
+    sha256: str
+    """Of all its bytes, hex."""
+    stamp: tuple[int, int, int]
+    """Inode, size and time of change, from before it was read."""
+
+    def is_current(self) -> bool:
+        """Whether the file was surely left alone since: what was read from it afterwards is what was checked."""
+        try:
+            return _stamp(self.path) == self.stamp
+        except OSError:
+            return False
+
+
 def open_text(path: Path) -> TextIO:
     """Open a file that `check_text` let pass, with its line ends as they are (the csv module needs them)."""
     return path.open(encoding=_encoding(path), newline="")
 
 
-def check_text(path: Path) -> None:
+def check_text(path: Path) -> Checked:
     """ManifestError unless `path` is a file of text in UTF-8, with or without BOM, or in UTF-16 with BOM."""
     try:
-        fault = _not_a_file(path) or _not_text(path)
+        checked = _not_a_file(path) or _check(path)
     except OSError as error:
-        fault = Problem(place=Place(), cause=f"cannot be read: {error.strerror}", remedy="check its permissions")
-    if fault is not None:
-        raise ManifestError(path, [fault])
+        checked = Problem(place=Place(), cause=f"cannot be read: {error.strerror}", remedy="check its permissions")
+    if isinstance(checked, Problem):
+        raise ManifestError(path, [checked])
+    return checked
 
 
 def _not_a_file(path: Path) -> Problem | None:
@@ -52,13 +73,20 @@ def _encoding(path: Path) -> str:
     return "utf-16" if start.startswith(_UTF16_MARKS) else "utf-8-sig"
 
 
-def _not_text(path: Path) -> Problem | None:
-    encoding = _encoding(path)
+def _stamp(path: Path) -> tuple[int, int, int]:
+    facts = path.stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _check(path: Path) -> Checked | Problem:
+    stamp, encoding = _stamp(path), _encoding(path)
+    digest = hashlib.sha256()
     decoder = codecs.getincrementaldecoder(encoding)()
     line = 1
     with path.open("rb") as file:
         while True:
             chunk = file.read(_CHUNK)
+            digest.update(chunk)
             try:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
@@ -67,7 +95,7 @@ def _not_text(path: Path) -> Problem | None:
             if "\0" in text:
                 return _nul(line + text[: text.index("\0")].count("\n"))
             if not chunk:
-                return None
+                return Checked(path, digest.hexdigest(), stamp)
             line += text.count("\n")
 
 

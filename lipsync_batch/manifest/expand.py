@@ -12,6 +12,7 @@ from lipsync_batch.manifest.build import Draft, JobBuilder, Scope, lay
 from lipsync_batch.manifest.faults import FieldError
 from lipsync_batch.manifest.fields import Layer, Row, read_layer
 from lipsync_batch.manifest.grid import combinations
+from lipsync_batch.manifest.plain import plain_job
 from lipsync_batch.manifest.sources import UNKNOWN, Kind, Matches, Media
 from lipsync_batch.manifest.tables import Table
 from lipsync_batch.manifest.templates import escape
@@ -29,12 +30,22 @@ class Expander:
         self._overrides = overrides
         self._unused = dict(overrides)
         self._count = 0
+        self.asked_disk = False
+        """Whether what some row means depended on more than the manifest and its tables: a glob, a home folder."""
+
+    def plain(self, row: Row) -> Job | None:
+        """The job of a row that needs no expanding; None where `expand` is to be asked."""
+        job = None if self._below else plain_job(row, self._base, self._count)
+        if job is None or job.key in self._overrides:
+            return None
+        self._count += 1
+        return job
 
     def expand(self, row: Row) -> Iterator[Job | Problem]:
         """The jobs of a row, and its problems, each once however many of the row's jobs have it."""
         layer = read_layer(row)
         reported: set[Problem] = set()
-        matches: Matches = {}
+        matches = Matches()
         for above in combinations(row):
             if isinstance(above, Problem):
                 self._count += 1
@@ -46,6 +57,7 @@ class Expander:
                 elif item not in reported:
                     reported.add(item)
                     yield item
+        self.asked_disk |= matches.asked_disk
 
     def unused_overrides(self) -> Iterator[Problem]:
         """Overrides of keys that no job had: to be asked at the end."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from lipsync_batch.errors import ManifestError, Problem
 from lipsync_batch.jobs import Job, Place
 from lipsync_batch.manifest import csv_rows, json_rows, yaml_rows
-from lipsync_batch.manifest.encoding import ENDINGS, check_text
+from lipsync_batch.manifest.encoding import ENDINGS, Checked, check_text
 from lipsync_batch.manifest.expand import Expander
 from lipsync_batch.manifest.fields import Row
 from lipsync_batch.manifest.sections import Sections, read_sections
@@ -21,6 +21,7 @@ class Manifest:
 
     path: Path
     """Absolute."""
+    checked: Checked = field(repr=False)
     sections: Sections = field(repr=False)
     rows: Callable[[Path], Iterator[Row | Problem]] = field(repr=False)
 
@@ -34,16 +35,17 @@ class Manifest:
         path = Path(path).absolute()
         if path.is_file() and path.suffix.lower() not in ENDINGS:
             raise ManifestError(path, [_unknown_ending(path)])
-        check_text(path)
+        checked = check_text(path)
+        sections, rows = Sections(), csv_rows.rows
         match path.suffix.lower():
             case ".yaml" | ".yml":
-                return cls(path=path, sections=read_sections(path, yaml_rows.sections(path)), rows=yaml_rows.rows)
+                sections, rows = read_sections(path, yaml_rows.sections(path)), yaml_rows.rows
             case ".csv" | ".tsv":
                 csv_rows.check(path)
-                return cls(path=path, sections=Sections(), rows=csv_rows.rows)
             case _:
                 json_rows.check(path)
-                return cls(path=path, sections=Sections(), rows=json_rows.rows)
+                rows = json_rows.rows
+        return cls(path=path, checked=checked, sections=sections, rows=rows)
 
     @property
     def name(self) -> str:
@@ -54,21 +56,49 @@ class Manifest:
         """The `settings:` section, checked: as written, but for `out`, which is absolute."""
         return self.sections.settings
 
-    def jobs(self) -> Iterator[Job | Problem]:
+    @property
+    def files(self) -> tuple[Checked, ...]:
+        """All that it is written in: itself, and the sheets of its tables."""
+        return (self.checked, *(table.checked for table in self.sections.tables.values()))
+
+    def jobs(self) -> Reading:
         """Jobs and problems, in manifest order; memory does not grow with the manifest, nor with a grid.
 
         A row may yield several jobs and several problems. Whether keys and outputs are unique over all jobs, and
         whether files exist, is for the caller to find out.
         """
-        expander = Expander(
-            base=self.path.parent,
-            defaults=self.sections.defaults,
-            tables=self.sections.tables,
-            overrides=self.sections.overrides,
+        return Reading(self)
+
+
+class Reading:
+    """One reading of a manifest's rows, from the first to the last."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        sections = manifest.sections
+        self._expander = Expander(
+            base=manifest.path.parent,
+            defaults=sections.defaults,
+            tables=sections.tables,
+            overrides=sections.overrides,
         )
-        for row in self.rows(self.path):
+        self._items = self._read()
+
+    def __iter__(self) -> Iterator[Job | Problem]:
+        return self._items
+
+    @property
+    def asked_disk(self) -> bool:
+        """Whether what was read so far depended on more than the manifest's files: a glob, say, finds others later."""
+        return self._expander.asked_disk
+
+    def _read(self) -> Iterator[Job | Problem]:
+        expander = self._expander
+        for row in self._manifest.rows(self._manifest.path):
             if isinstance(row, Problem):
                 yield row
+            elif (job := expander.plain(row)) is not None:
+                yield job
             else:
                 yield from expander.expand(row)
         yield from expander.unused_overrides()

@@ -29,15 +29,28 @@ def checked_output(text: str) -> str:
     text = text if text.isascii() else unicodedata.normalize("NFC", text)
     if text.startswith(("/", "~")):
         raise FieldError(f'"{text}" is not inside the batch folder', "make it relative; the folder itself is --out")
-    parts = [part for part in text.split("/") if part not in {"", "."}]
-    for part in parts[:-1]:
-        _check_part(part, MOST_COMPONENT)
-    _check_ours(parts)
-    _check_name(parts[-1] if parts and not text.endswith("/") else "")
-    output = "/".join(parts)
+    above, _, name = text.rpartition("/")
+    if name == "." and above:
+        return checked_output(above)
+    folder = _checked_folder(above)
+    if not folder:
+        _check_ours(name)
+    _check_name("" if name == "." else name)
+    output = folder + name
     if len(output.encode()) > MOST_PATH:
         raise FieldError(f"the path is longer than {MOST_PATH:,} bytes", "shorten it")
     return output
+
+
+@lru_cache(maxsize=1024)  # many outputs share a folder
+def _checked_folder(above: str) -> str:
+    """What stands before an output's name, with a `/` at its end; empty for none."""
+    parts = [part for part in above.split("/") if part not in {"", "."}]
+    for part in parts:
+        _check_part(part, MOST_COMPONENT)
+    if parts:
+        _check_ours(parts[0])
+    return "".join(f"{part}/" for part in parts)
 
 
 def checked_key(text: str) -> str:
@@ -56,9 +69,9 @@ def as_part(text: str) -> str:
     return text.strip(" .") or "_"
 
 
-def _check_ours(parts: list[str]) -> None:
-    if parts and parts[0].casefold() in _OURS:
-        raise FieldError(f'"{parts[0]}" is where the batch keeps its own files', "choose another name")
+def _check_ours(first: str) -> None:
+    if first.casefold() in _OURS:
+        raise FieldError(f'"{first}" is where the batch keeps its own files', "choose another name")
 
 
 def _check_name(name: str) -> None:
@@ -69,7 +82,6 @@ def _check_name(name: str) -> None:
     _check_part(name, MOST_NAME)
 
 
-@lru_cache(maxsize=1024)
 def _check_part(part: str, most_bytes: int) -> None:
     if part == "..":
         raise FieldError('".." leads out of the batch folder', "leave it out; the folder itself is --out")

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote, urlsplit
 
 from lipsync_batch.jobs import DataUri, Link, LocalFile, Source
+from lipsync_batch.links import is_odd, path_of
 from lipsync_batch.manifest.faults import FieldError
 from lipsync_batch.masking import mask
 
@@ -62,8 +62,11 @@ UNKNOWN = Media(Link(url=""), "unknown")
 """Stands for media that is missing or wrong, so that the rest of its row can still be checked."""
 
 
-Matches = dict[str, list[Media]]
-"""What globs matched, by pattern: a grid asks for the same ones in each of its combinations."""
+class Matches(dict[str, list[Media]]):
+    """What globs matched, by pattern: a grid asks for the same ones in each of its combinations."""
+
+    asked_disk = False
+    """Whether a text had to be looked up on this machine: it may mean something else another time."""
 
 
 def find(text: str, kind: Kind, base: Path, matches: Matches) -> list[Media]:
@@ -72,19 +75,30 @@ def find(text: str, kind: Kind, base: Path, matches: Matches) -> list[Media]:
     A file that is called like a glob (`clip[1].mp4`) wins over it. FieldError if `text` cannot be meant, or if nothing
     matches. What globs match is looked up in `matches`, and added to it.
     """
+    if (media := find_plain(text, base)) is not None:
+        return [media]
     scheme = _SCHEME.match(text) if ":" in text else None
-    if scheme is None:
+    if scheme is not None and scheme[1].lower() == "data":
+        return [Media(_data_uri(text, kind), "")]
+    if scheme is None or not scheme[2]:  # no //: a colon may well be part of a file's name
         return _paths(text, base, matches)
     name = scheme[1].lower()
-    if name == "data":
-        return [Media(_data_uri(text, kind), "")]
-    if name in {"http", "https"}:
-        return [_link(text)]
-    if not scheme[2]:  # no //: a colon may well be part of a file's name
-        return _paths(text, base, matches)
     if name in _CLOUD:
         raise FieldError(f"{name}:// is not supported yet", "use a presigned https link")
     raise FieldError(f"{name}:// is not supported", f"{_POSSIBLE}; of a local file write the path alone")
+
+
+def find_plain(text: str, base: Path) -> Media | None:
+    """The link or the path that `text` is; None where it is none of these, or only the disk can tell which files.
+
+    FieldError for a link that cannot be meant.
+    """
+    if text.startswith(("https://", "http://")):
+        return _link(text)
+    scheme = _SCHEME.match(text) if ":" in text else None
+    if scheme is None:
+        return None if _needs_disk(text) or text.endswith("/") or "\0" in text else _local(text, base)
+    return _link(text) if scheme[1].lower() in {"http", "https"} else None
 
 
 def parent(media: Media, base: Path) -> str:
@@ -104,7 +118,13 @@ def _relative(folder: str, base: Path) -> str:
     return Path(os.path.normpath(base / folder)).name or "." if inside.startswith("..") else inside
 
 
+def _needs_disk(text: str) -> bool:
+    """Whether what a path means depends on more than itself: a glob, or one below a home folder."""
+    return text[0] == "~" or _MAGIC.search(text) is not None
+
+
 def _paths(text: str, base: Path, matches: Matches) -> list[Media]:
+    matches.asked_disk |= _needs_disk(text)
     if text[0] == "~":
         text = os.path.expanduser(text)  # noqa: PTH111 (globs are text)
     if _MAGIC.search(text) and not os.path.lexists(base / text):
@@ -141,16 +161,12 @@ def _no_match(pattern: str, base: Path) -> FieldError:
 
 
 def _link(text: str) -> Media:
-    if any(character.isspace() or not character.isprintable() for character in text):
+    path = path_of(text)
+    if is_odd(text):
         raise FieldError("the link holds a space or a control character", "write a space in a link as %20")
-    try:
-        url = urlsplit(text)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        host = None
-    if not host:
+    if path is None:
         raise FieldError("the link has no host, or a wrong one", "write https://host/path")
-    return Media(Link(url=text), unquote(url.path))
+    return Media(Link(url=text), path)
 
 
 def _data_uri(text: str, kind: Kind) -> DataUri:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lipsync_batch.errors import Problem
 from lipsync_batch.jobs import Place
-from lipsync_batch.manifest.encoding import check_text
+from lipsync_batch.manifest.encoding import Checked, check_text
 from lipsync_batch.manifest.faults import FieldError, nearest
 from lipsync_batch.manifest.sheet import Record, Sheet
 
@@ -24,6 +24,7 @@ class Table:
     columns: dict[str, int]
     """Where each column stands, from 0."""
     rows: dict[str, Record] = field(repr=False)
+    checked: Checked
     problems: list[Problem] = field(default_factory=list)
     """What is wrong with the file itself, each with `file` set."""
 
@@ -33,10 +34,10 @@ class Table:
 
         ManifestError if there is no such file, or no header in it; smaller faults are in `problems`.
         """
-        check_text(path)
+        checked = check_text(path)
         sheet = Sheet.open(path, {key.casefold()} if key else ())
         columns = {column: index for index, column in reversed(list(enumerate(sheet.header))) if column}
-        table = cls(name=name, path=path, columns=dict(reversed(columns.items())), rows={})
+        table = cls(name=name, path=path, columns=dict(reversed(columns.items())), rows={}, checked=checked)
         table._check_header(sheet, key)
         if not table.problems:
             table._read(sheet, columns[key] if key else 0)

@@ -111,6 +111,9 @@ class YamlStream:
 
     def value(self, event: Event, depth: int = 0) -> Value:
         """The value that begins with `event`, whole."""
+        if type(event) is ScalarEvent and event.anchor is None and event.tag is None:  # by far the most
+            self._built += 1
+            return None if event.value in _NULLS and event.implicit[0] else event.value
         if isinstance(event, AliasEvent):
             return self._alias(event)
         assert isinstance(event, ScalarEvent | CollectionStartEvent), "the caller reads values where they begin"
@@ -152,14 +155,15 @@ class YamlStream:
         self._check_depth(event, depth)
         mapping = MarkedMap(mark_of(event))
         merged: list[tuple[Mark, Value]] = []
-        while not isinstance(name_event := self.next(), MappingEndEvent):
+        marks = mapping.marks
+        while type(name_event := self.next()) is not MappingEndEvent:
             mark, name = mark_of(name_event), self.value(name_event, depth + 1)
             value = self.value(self.next(), depth + 1)
             if name == "<<" and isinstance(name_event, ScalarEvent) and name_event.implicit[0]:
                 merged.append((mark, value))
-            elif isinstance(name, str) and name not in mapping:
+            elif type(name) is str and name not in mapping:
                 mapping[name] = value
-                mapping.marks[name] = mark
+                marks[name] = mark
             else:
                 self._bad_name(mark, name)
         for mark, value in merged:

@@ -1,4 +1,4 @@
-"""Before the lanes start: every finished file to the place where the manifest wants it now, and what is gone noticed.
+"""Every finished file to the place where the manifest wants it now: before the lanes start, so that none is in the way.
 
 Renames go by way of a holding name that nothing else has, in two phases, written down before the first: so two jobs may
 swap their outputs, and a crash between any two renames loses nothing.
@@ -10,10 +10,8 @@ import asyncio
 
 from lipsync_batch import files
 from lipsync_batch.clock import Clock
-from lipsync_batch.events import Events, Moved, Noticed
+from lipsync_batch.events import Events, Noticed
 from lipsync_batch.files import Folder
-from lipsync_batch.jobs import State
-from lipsync_batch.store.file_reads import Finished
 from lipsync_batch.store.ledger import FileMove, Ledger
 from lipsync_batch.store.reads import Reads
 
@@ -24,7 +22,7 @@ class Arranger:
     def __init__(
         self, folder: Folder, reads: Reads, ledger: Ledger, events: Events, clock: Clock, stopping: asyncio.Event
     ) -> None:
-        """Once `stopping` is set, no further file is looked at; what was begun with the moves is ended."""
+        """Once `stopping` is set nothing more is begun; what was begun with the moves is ended."""
         self._stopping = stopping
         self._folder = folder
         self._reads = reads
@@ -32,53 +30,30 @@ class Arranger:
         self._events = events
         self._clock = clock
 
-    async def arrange(self, *, verify: bool) -> None:
-        """Finish what an earlier run began, notice what is missing, then move, link and copy.
+    async def finish_moves(self) -> None:
+        """Finish what an earlier run began. DiskError where files cannot be moved; the next run moves them."""
+        with files.disk_faults(self._folder.root):
+            moves, held = self._reads.file_moves()
+            if moves:
+                await (self._land(moves) if held else self._carry_out(moves))
 
-        With `verify` each finished file is read again and compared with the checksum that was committed for it.
+    async def place(self, fingerprint: str | None = None) -> bool:
+        """Move, link and copy what does not stand where jobs want it: all of it, or one pair's; whether that was ended.
+
         DiskError where files cannot be moved; what is not moved yet is moved by the next run.
         """
-        with files.disk_faults(self._folder.root):
-            await self._finish_moves()
-            for pair in self._reads.finished():
-                if self._stopping.is_set():
-                    return
-                await self._inspect(pair, verify=verify)
-            await self._place()
-
-    async def _inspect(self, pair: Finished, *, verify: bool) -> None:
-        """A finished pair keeps only outputs that are there; with none left it is fetched again, for nothing."""
-        known = self._reads.outputs(pair.fingerprint)
-        good = [path for path in known if await self._clock.in_thread(self._stands, path, pair, verify=verify)]
-        bad = [path for path in known if path not in good]
-        if good:
-            if bad:
-                await self._ledger.outputs_gone(bad)
-            return
-        wanted = self._reads.wanted_outputs(pair.fingerprint)
-        if not wanted:
-            return
-        await self._ledger.output_missing(pair.fingerprint, bad)
-        self._events.emit(Moved(name=wanted[0], pair=pair.fingerprint, old=State.DONE, new=State.READY))
-        self._events.emit(
-            Noticed(message="the finished video is missing or damaged: it is fetched again", name=wanted[0])
-        )
-
-    def _stands(self, path: str, pair: Finished, *, verify: bool) -> bool:
-        file = self._folder.path(path)
-        if verify and pair.sha256 is not None:
-            return files.matches(file, size=pair.bytes, sha256=pair.sha256)
-        try:
-            return file.is_file() and pair.bytes in (None, file.stat().st_size)
-        except OSError:
+        if self._stopping.is_set():
             return False
+        with files.disk_faults(self._folder.root):
+            await self._place(self._reads.unplaced(fingerprint))
+        return True
 
-    async def _place(self) -> None:
+    async def _place(self, unplaced: list[tuple[str, str]]) -> None:
         """Give finished files the names that jobs want now: moved if no job wants the old name, else linked."""
         moves: list[FileMove] = []
         links: list[tuple[str, str]] = []
         taken: set[str] = set()
-        for fingerprint, output in self._reads.unplaced():
+        for fingerprint, output in unplaced:
             wanted = set(self._reads.wanted_outputs(fingerprint))
             spare = [p for p in self._reads.outputs(fingerprint) if p not in wanted and p not in taken]
             if spare:
@@ -95,11 +70,6 @@ class Arranger:
     def _move(self, fingerprint: str, source: str, target: str) -> FileMove:
         tag = fingerprint.rpartition(":")[2][:16]
         return FileMove(holding=f"{target}.{tag}.moving", source=source, target=target, fingerprint=fingerprint)
-
-    async def _finish_moves(self) -> None:
-        moves, held = self._reads.file_moves()
-        if moves:
-            await (self._land(moves) if held else self._carry_out(moves))
 
     async def _carry_out(self, moves: list[FileMove]) -> None:
         """Phase one: every file leaves its old name. Nobody takes an old name before all have left."""

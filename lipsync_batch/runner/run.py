@@ -16,6 +16,7 @@ from lipsync_batch.jobs import StopReason
 from lipsync_batch.providers.base import PROBE, Denied, NotFound, Running, Unavailable
 from lipsync_batch.runner.context import Context, unless
 from lipsync_batch.runner.download import DownloadLane, Fetcher
+from lipsync_batch.runner.inspection import Inspection
 from lipsync_batch.runner.poll import PollLane
 from lipsync_batch.runner.resolve import ResolveLane
 from lipsync_batch.runner.submit import SubmitLane
@@ -40,8 +41,9 @@ DISK_LOOKS = 10.0
 class Run:
     """The lanes of one run and what they share."""
 
-    def __init__(self, context: Context, fetcher: Fetcher) -> None:
+    def __init__(self, context: Context, fetcher: Fetcher, inspection: Inspection) -> None:
         self._context = context
+        self._inspection = inspection
         self._polls = PollLane(context)
         self._submits = SubmitLane(context, self._polls)
         self._downloads = DownloadLane(context, self._polls, fetcher)
@@ -56,6 +58,7 @@ class Run:
             lanes.create_task(self._in_order(self._dispatch(lanes)))
             downloads = lanes.create_task(self._downloads.run())
             resolves = lanes.create_task(self._in_order(self._resolves.run()))
+            lanes.create_task(self._in_order(self._inspection.run()))
             disk = lanes.create_task(self._in_order(self._watch_disk()))
             watch = [disk, lanes.create_task(self._watch_deadline())]
             await context.stop.requested.wait()
@@ -171,7 +174,7 @@ class Run:
 
     def _end_if_over(self) -> None:
         context = self._context
-        if self._wires or not self._downloads.idle:
+        if self._wires or not self._downloads.idle or not self._inspection.over:
             return
         if self._submits.exhausted() and self._polls.idle:
             if self._resolves.waiting():

@@ -19,6 +19,7 @@ from lipsync_batch.runner.budget import Budget
 from lipsync_batch.runner.context import Context, Options, Stop, unless
 from lipsync_batch.runner.download import Fetcher
 from lipsync_batch.runner.forecast import Forecast, Times
+from lipsync_batch.runner.inspection import Inspection
 from lipsync_batch.runner.run import Run
 from lipsync_batch.runner.settle import settle
 from lipsync_batch.runner.throttle import Throttle
@@ -117,14 +118,16 @@ class Work:
                 batch_id=record.batch_id,
                 resumed=resumed,
                 folder=str(self._folder.root),
-                jobs=sum(reads.counts().values()),
+                jobs=reads.job_count(),
                 pairs=reads.pair_counts(),
             )
         )
         stop = Stop(self._events)
         with self._signals(stop):
             arranger = Arranger(self._folder, reads, ledger, self._events, self._clock, stop.requested)
-            await arranger.arrange(verify=self._verify)
+            await arranger.finish_moves()
+            if not reads.is_placed() and await arranger.place():
+                self._store.mark_placed()
             context = self._context(ledger, record.batch_id, stop)
             try:
                 return await self._lanes(context)
@@ -137,7 +140,7 @@ class Work:
         settling = await self._begin_to_settle(context)
         remembering = asyncio.ensure_future(self._keep_remembering(context))
         try:
-            reason = await Run(context, self._fetcher).run()
+            reason = await Run(context, self._fetcher, Inspection(context, verify=self._verify)).run()
         finally:
             await self._end(settling)
             await self._end(remembering)
@@ -188,7 +191,7 @@ class Work:
             throttle=throttle,
             forecast=self._forecast(throttle),
             breaker=Breaker(clock),
-            budget=Budget(self._budget, 0),
+            budget=Budget(self._budget, 0, dearer=reads.dearer()),
             turns=Turns(lambda exclude: reads.turns(PAGE, exclude=exclude, dearer=context.budget.dearer)),
         )
         return context

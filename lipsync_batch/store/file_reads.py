@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass
 
 from lipsync_batch.store.ledger import FileMove
-from lipsync_batch.store.query import PAGE, Query
+from lipsync_batch.store.query import Query
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """A finished pair: what its file must be."""
+    """A finished pair: what its file must be, and where it should stand."""
 
+    number: int
+    """Its place in the order that they are read in."""
     fingerprint: str
     bytes: int | None
     sha256: str | None
+    paths: tuple[str, ...]
+    unplaced: bool
+    """A job wants it where it does not stand."""
 
 
 class FileReads(Query):
@@ -36,14 +41,19 @@ class FileReads(Query):
         rows = self._rows("SELECT path FROM outputs WHERE fingerprint = :f ORDER BY superseded, path", f=fingerprint)
         return [row["path"] for row in rows]
 
-    def unplaced(self) -> list[tuple[str, str]]:
-        """(fingerprint, output) of jobs whose pair is finished, but whose file does not stand where they want it."""
+    def unplaced(self, fingerprint: str | None = None) -> list[tuple[str, str]]:
+        """(fingerprint, output) of jobs whose pair is finished, but whose file does not stand where they want it.
+
+        Of all jobs, which looks at every one of them, or of those that want one pair.
+        """
+        condition = "TRUE" if fingerprint is None else "j.fingerprint = :f"
         rows = self._rows(
-            """
+            f"""
             SELECT j.fingerprint, j.output FROM jobs AS j JOIN pairs AS p USING (fingerprint)
             LEFT JOIN outputs AS o ON o.path = j.output AND o.fingerprint = j.fingerprint
-            WHERE p.state = 'done' AND o.path IS NULL ORDER BY j.position
-            """
+            WHERE p.state = 'done' AND o.path IS NULL AND {condition} ORDER BY j.position
+            """,
+            f=fingerprint,
         )
         return [(row["fingerprint"], row["output"]) for row in rows]
 
@@ -56,19 +66,30 @@ class FileReads(Query):
         ]
         return moves, all(row["held"] for row in rows)
 
-    def finished(self) -> Iterator[Finished]:
-        """Every finished pair and what its file must be, read in pages."""
-        after = ""
-        while rows := list(
-            self._rows(
-                """
-                SELECT fingerprint, bytes, sha256 FROM pairs
-                WHERE state = 'done' AND fingerprint > :after ORDER BY fingerprint LIMIT :limit
-                """,
-                after=after,
-                limit=PAGE,
+    def finished(self, after: int, limit: int) -> list[Finished]:
+        """The next finished pairs behind the number `after`, and what stands where for each."""
+        rows = self._rows(
+            """
+            SELECT p.rowid AS number, p.fingerprint, p.bytes, p.sha256,
+                (SELECT json_group_array(path) FROM outputs AS o WHERE o.fingerprint = p.fingerprint) AS paths,
+                EXISTS (
+                    SELECT 1 FROM jobs AS j WHERE j.fingerprint = p.fingerprint AND NOT EXISTS (
+                        SELECT 1 FROM outputs AS o WHERE o.path = j.output AND o.fingerprint = j.fingerprint
+                    )
+                ) AS unplaced
+            FROM pairs AS p WHERE p.state = 'done' AND p.rowid > :after ORDER BY p.rowid LIMIT :limit
+            """,
+            after=after,
+            limit=limit,
+        )
+        return [
+            Finished(
+                number=row["number"],
+                fingerprint=row["fingerprint"],
+                bytes=row["bytes"],
+                sha256=row["sha256"],
+                paths=tuple(json.loads(row["paths"])),
+                unplaced=bool(row["unplaced"]),
             )
-        ):
-            for row in rows:
-                yield Finished(fingerprint=row["fingerprint"], bytes=row["bytes"], sha256=row["sha256"])
-            after = rows[-1]["fingerprint"]
+            for row in rows
+        ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from dataclasses import asdict
 from pathlib import Path
@@ -75,5 +76,24 @@ class InputCache:
         )
 
     def persist(self) -> None:
-        """Remember in jobs.db what was learned; part of a transaction of the caller's."""
+        """Remember in jobs.db what was learned, and of which files; part of a transaction of the caller's."""
         self._connection.execute(f"INSERT OR REPLACE INTO inputs ({_COLUMNS}) SELECT {_COLUMNS} FROM temp.inputs_seen")
+        self._connection.execute("DELETE FROM intake_inputs")
+        self._connection.execute("INSERT INTO intake_inputs SELECT path, kind FROM temp.inputs_seen")
+
+    def all_fresh(self) -> bool:
+        """Whether every file that the jobs in the store name surely was not touched since it was read."""
+        rows = self._connection.execute(
+            """
+            SELECT path, inode, size, mtime_ns, cacheable FROM intake_inputs LEFT JOIN inputs USING (path, kind)
+            """
+        )
+        return all(row["cacheable"] and _stands(row) for row in rows)
+
+
+def _stands(row: sqlite3.Row) -> bool:
+    try:
+        facts = os.stat(row["path"])  # noqa: PTH116 (there may be a million, and a Path takes longer to make than this)
+    except OSError:
+        return False
+    return (row["inode"], row["size"], row["mtime_ns"]) == (facts.st_ino, facts.st_size, facts.st_mtime_ns)

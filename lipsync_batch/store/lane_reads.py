@@ -12,7 +12,7 @@ from lipsync_batch.clock import from_iso, iso
 from lipsync_batch.jobs import Pair, State
 from lipsync_batch.store.file_reads import FileReads
 from lipsync_batch.store.ledger import SPENT
-from lipsync_batch.store.query import SELECTED
+from lipsync_batch.store.query import SELECTED, labelled
 from lipsync_batch.store.rows import pair_from_row
 
 PAIR = "p.fingerprint, p.video, p.speech, p.take, p.model, p.video_sha256, p.audio_sha256"
@@ -84,6 +84,15 @@ class Doubt:
     """What the budget holds for it, in micro-USD."""
 
 
+_SELECTION = """
+DROP TABLE IF EXISTS temp.selection;
+DROP TABLE IF EXISTS temp.selected;
+CREATE TEMP TABLE selection (narrow INTEGER);
+CREATE TEMP TABLE selected (fingerprint TEXT PRIMARY KEY);
+"""
+"""All jobs are the usual case, and need no list."""
+
+
 class LaneReads(FileReads):
     """The lanes' questions."""
 
@@ -95,30 +104,34 @@ class LaneReads(FileReads):
         `where` holds labels that must be equal, `only` key globs of which one must fit; `limit` keeps the first so many
         jobs that are not done yet, besides those that are.
         """
-        conditions = ["TRUE"]
-        parameters: dict[str, object] = {}
-        for number, (label, value) in enumerate((where or {}).items()):
-            conditions.append(f"json_extract(j.labels, :label{number}) = :value{number}")
-            parameters |= {f"label{number}": f"$.{json.dumps(label)}", f"value{number}": value}
+        narrow = bool(where or only or limit is not None)
+        self._connection.executescript(_SELECTION)
+        self._connection.execute("INSERT INTO temp.selection VALUES (:narrow)", {"narrow": narrow})
+        if not narrow:
+            return self.job_count()
+        condition, parameters = labelled(where or {}, "j")
         if only:
             globs = [f"j.key GLOB :only{number}" for number in range(len(only))]
-            conditions.append(f"({' OR '.join(globs)})")
+            condition += f" AND ({' OR '.join(globs)})"
             parameters |= {f"only{number}": glob for number, glob in enumerate(only)}
-        self._connection.execute("DROP TABLE IF EXISTS temp.selected")
-        self._connection.execute("CREATE TEMP TABLE selected (fingerprint TEXT PRIMARY KEY)")
         self._connection.execute(
             f"""
             INSERT OR IGNORE INTO temp.selected
             SELECT fingerprint FROM (
                 SELECT j.fingerprint,
                     sum(p.state <> 'done') OVER (ORDER BY j.position) AS unfinished, p.state
-                FROM jobs AS j JOIN pairs AS p USING (fingerprint) WHERE {" AND ".join(conditions)}
+                FROM jobs AS j JOIN pairs AS p USING (fingerprint) WHERE {condition}
             ) WHERE :limit IS NULL OR unfinished <= :limit OR state = 'done'
             """,
             {**parameters, "limit": limit},
         )
         row = self._one("SELECT count(*) AS n FROM jobs WHERE fingerprint IN (SELECT fingerprint FROM temp.selected)")
         return int(row["n"]) if row else 0
+
+    def job_count(self) -> int:
+        row = self._one("SELECT count(*) AS n FROM jobs")
+        assert row is not None
+        return int(row["n"])
 
     def turns(self, limit: int, *, exclude: Collection[str] = (), dearer: float = 1.0) -> list[Turn]:
         """The next selected pairs to submit: higher priority first, then manifest order.
@@ -283,11 +296,14 @@ class LaneReads(FileReads):
         return int(row["spent"]) if row else 0
 
     def dearer(self) -> float:
-        """How many times its estimate the dearest settled generation cost; at least 1."""
+        """How many times its estimate the dearest settled generation cost; at least 1.
+
+        Each reserved as many estimates as the dearest before it had cost: so the dearest cost more than it reserved.
+        """
         row = self._one(
             """
             SELECT max(CAST(g.settled AS REAL) / p.estimate) AS times
-            FROM generations AS g JOIN pairs AS p USING (fingerprint) WHERE p.estimate > 0 AND g.settled IS NOT NULL
+            FROM generations AS g JOIN pairs AS p USING (fingerprint) WHERE p.estimate > 0 AND g.settled > g.reserve
             """
         )
         return max(1.0, row["times"] or 1.0) if row else 1.0

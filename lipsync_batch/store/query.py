@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+from lipsync_batch.store.rows import dumps
 
 PAGE = 1_000
 """Rows that are read at once, where an answer may be long."""
 
-SELECTED = "EXISTS (SELECT 1 FROM temp.selected AS s WHERE s.fingerprint = p.fingerprint)"
+SELECTED = """(
+    NOT (SELECT narrow FROM temp.selection)
+    OR EXISTS (SELECT 1 FROM temp.selected AS s WHERE s.fingerprint = p.fingerprint)
+)"""
+"""Whether a pair `p` that jobs want is one that the run is for; see `LaneReads.select`."""
+
+
+def labelled(where: Mapping[str, str], job: str) -> tuple[str, dict[str, object]]:
+    """A condition that a job (its alias in SQL) has certain labels, and the condition's parameters."""
+    conditions = ["TRUE"]
+    parameters: dict[str, object] = {}
+    for number, (label, value) in enumerate(where.items()):
+        conditions.append(f"json_extract({job}.labels, :label{number}) = :value{number}")
+        parameters |= {f"label{number}": f"$.{dumps(label)}", f"value{number}": value}
+    return " AND ".join(conditions), parameters
 
 
 class Query:

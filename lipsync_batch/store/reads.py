@@ -11,13 +11,14 @@ import sqlite3
 from lipsync_batch.clock import from_iso
 from lipsync_batch.errors import BatchError
 from lipsync_batch.jobs import BatchRecord, RunRecord, StopReason
+from lipsync_batch.store.intake import IntakeReads
 from lipsync_batch.store.lane_reads import LaneReads
 from lipsync_batch.store.record_reads import RecordReads
 from lipsync_batch.store.remedy_reads import RemedyReads
 from lipsync_batch.store.rows import instant
 
 
-class Reads(LaneReads, RecordReads, RemedyReads):
+class Reads(LaneReads, RecordReads, RemedyReads, IntakeReads):
     """Questions to jobs.db. One thread's."""
 
     def bound(self) -> BatchRecord | None:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
+from json.encoder import encode_basestring as quoted
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,15 @@ from lipsync_batch.clock import from_iso
 from lipsync_batch.jobs import Audio, DataUri, Link, LocalFile, Pair, Source, Speech, Text
 
 
-def source_to_json(source: Source) -> dict[str, str]:
-    """A source as jobs.db holds it: one key that names its kind."""
+def source_to_json(source: Source) -> str:
+    """A source as jobs.db holds it: an object with one key that names its kind."""
     match source:
-        case LocalFile(path=path):
-            return {"file": str(path)}
         case Link(url=url):
-            return {"url": url}
+            return f'{{"url":{quoted(url)}}}'
+        case LocalFile(path=path):
+            return f'{{"file":{quoted(str(path))}}}'
         case DataUri(text=text):
-            return {"data": text}
+            return f'{{"data":{quoted(text)}}}'
 
 
 def source_from_json(data: Mapping[str, str]) -> Source:
@@ -32,12 +33,12 @@ def source_from_json(data: Mapping[str, str]) -> Source:
     return DataUri(text=data["data"])
 
 
-def speech_to_json(speech: Speech) -> dict[str, str]:
+def speech_to_json(speech: Speech) -> str:
     match speech:
         case Audio(source=source):
             return source_to_json(source)
         case Text(text=text, speaker=speaker):
-            return {"text": text, "speaker": speaker}
+            return f'{{"text":{quoted(text)},"speaker":{quoted(speaker)}}}'
 
 
 def speech_from_json(data: Mapping[str, str]) -> Speech:
@@ -50,17 +51,25 @@ def dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def pair_columns(pair: Pair) -> dict[str, Any]:
-    """The columns of `pairs` that say what the pair is."""
-    return {
-        "fingerprint": pair.fingerprint,
-        "model": pair.model,
-        "take": pair.take,
-        "video": dumps(source_to_json(pair.video)),
-        "speech": dumps(speech_to_json(pair.speech)),
-        "video_sha256": pair.video_sha256,
-        "audio_sha256": pair.audio_sha256,
-    }
+def labels_to_json(labels: Mapping[str, str]) -> str:
+    return f"{{{','.join([f'{quoted(name)}:{quoted(value)}' for name, value in labels.items()])}}}"
+
+
+PAIR_COLUMNS = ("fingerprint", "model", "take", "video", "speech", "video_sha256", "audio_sha256")
+"""The columns of `pairs` that say what the pair is."""
+
+
+def pair_values(pair: Pair) -> tuple[object, ...]:
+    """The values of PAIR_COLUMNS."""
+    return (
+        pair.fingerprint,
+        pair.model,
+        pair.take,
+        source_to_json(pair.video),
+        speech_to_json(pair.speech),
+        pair.video_sha256,
+        pair.audio_sha256,
+    )
 
 
 def pair_from_row(row: sqlite3.Row) -> Pair:

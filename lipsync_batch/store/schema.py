@@ -182,3 +182,40 @@ _M002 = (
     ) STRICT
     """,
 )
+
+
+@migrations()
+def m003_large_batches(db: Database) -> None:
+    """What lets a run of a million jobs begin at once: what the last reading of the manifest found, and indices."""
+    for statement in _M003:
+        db.execute(statement)
+
+
+_M003 = (
+    # The last manifest that was taken in with nothing wrong; `digest` stands for all that its jobs depend on.
+    """
+    CREATE TABLE intake (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        digest TEXT NOT NULL,
+        jobs INTEGER NOT NULL,
+        warnings TEXT NOT NULL,
+        warning_count INTEGER NOT NULL
+    ) STRICT
+    """,
+    # The local files that its jobs name; what they were is in `inputs`.
+    """
+    CREATE TABLE intake_inputs (
+        path TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        PRIMARY KEY (path, kind)
+    ) STRICT
+    """,
+    # A row says that every finished file was put where the jobs want it, and that they want it nowhere else since.
+    "CREATE TABLE placed (id INTEGER PRIMARY KEY CHECK (id = 1), at TEXT NOT NULL) STRICT",
+    # Each holds all that is asked of it at the start of a run, so that no row has to be looked at.
+    "CREATE INDEX pairs_to_pay ON pairs (wanted, billable_seconds, upload_bytes, estimate) WHERE state = 'pending'",
+    "CREATE INDEX pairs_without_estimate ON pairs (state) WHERE estimate IS NULL",
+    "CREATE INDEX pairs_done ON pairs (state) WHERE state = 'done'",
+    "CREATE INDEX generations_by_end ON generations (finished_at, accepted_at) WHERE outcome = 'finished'",
+    "CREATE INDEX generations_dearer ON generations (fingerprint) WHERE settled > reserve",
+)

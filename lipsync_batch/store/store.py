@@ -14,6 +14,7 @@ from lipsync_batch.clock import Clock, iso
 from lipsync_batch.jobs import BatchRecord, StopReason
 from lipsync_batch.store.connection import connect, open_database, open_memory, open_readonly
 from lipsync_batch.store.inputs import InputCache
+from lipsync_batch.store.intake import Intake, keep
 from lipsync_batch.store.ledger import Ledger
 from lipsync_batch.store.reads import Reads
 from lipsync_batch.store.staging import Staging
@@ -21,6 +22,8 @@ from lipsync_batch.store.writer import GroupWriter, InlineWriter, Writer
 from lipsync_batch.version import VERSION
 
 Journal = Callable[[Sequence[str]], None]
+
+_ESTIMATE = "(:per_generation + CAST(ceil(billable_seconds) AS INTEGER) * :per_second)"
 
 
 class Store:
@@ -83,19 +86,30 @@ class Store:
             )
         return record
 
-    def reconcile(self, staging: Staging) -> None:
-        """The manifest's jobs take the place of those that were; what was paid for stays."""
+    def reconcile(self, staging: Staging, intake: Intake | None = None) -> None:
+        """The manifest's jobs take the place of those that were; what was paid for stays.
+
+        `intake` is what the next run may go by, if nothing that it stands for has changed by then.
+        """
         with self._database.atomic():
             staging.reconcile(iso(self._clock.utc()))
             self.inputs.persist()
+            keep(self._database.conn, intake)
+
+    def mark_placed(self) -> None:
+        """Every finished file stands where the jobs want it."""
+        with self._database.atomic():
+            self._database.execute("INSERT OR REPLACE INTO placed VALUES (1, :now)", {"now": iso(self._clock.utc())})
 
     def estimate(self, *, per_generation: int, per_second: int) -> None:
         """Say what each pair that is not submitted yet should cost, in micro-USD."""
         with self._database.atomic():
             self._database.execute(
-                """
-                UPDATE pairs SET estimate = :per_generation + CAST(ceil(billable_seconds) AS INTEGER) * :per_second
-                WHERE state = 'pending' OR estimate IS NULL
+                f"""
+                UPDATE pairs SET estimate = {_ESTIMATE} WHERE rowid IN (
+                    SELECT rowid FROM pairs WHERE state = 'pending' AND estimate IS NOT {_ESTIMATE}
+                    UNION ALL SELECT rowid FROM pairs WHERE estimate IS NULL
+                )
                 """,
                 {"per_generation": per_generation, "per_second": per_second},
             )
