@@ -6,7 +6,8 @@ Events are plain data and never carry a link or a key. A listener is called on t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from lipsync_batch.jobs import State, StopReason
@@ -18,7 +19,8 @@ class Event:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: `event` is the kind, the rest its fields."""
-        return {"event": _snake(type(self).__name__), **asdict(self)}
+        kind, names = _described(type(self))  # type: ignore[arg-type]  # types can be hashed
+        return {"event": kind, **{name: getattr(self, name) for name in names}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,5 +108,8 @@ class Events:
             listener(event)
 
 
-def _snake(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+@cache
+def _described(event: type) -> tuple[str, tuple[str, ...]]:
+    """The kind of an event as JSON calls it, and the names of its fields."""
+    kind = "".join(f"_{c.lower()}" if c.isupper() else c for c in event.__name__).lstrip("_")
+    return kind, tuple(field.name for field in fields(event))

@@ -45,6 +45,10 @@ MOST = 0.9
 """The share of generations that are most of them."""
 LONGEST_WAIT = 900.0
 SCOUTS = 3
+ALWAYS = 7
+"""First requests in a row that found the end: from here on the times may be any shorter than is thought."""
+IN_TIME = 1.5
+"""A request that came later than this many times the age it was due at says nothing of that kind."""
 OVERDUE_SECONDS = 3_600.0
 OVERDUE_MEDIANS = 20.0
 MOVED = 0.1
@@ -94,6 +98,10 @@ class Forecast:
         self._young: list[tuple[float, float]] | None = []
         """The first observations, as they were learned; None once there are enough of them."""
         self._slower = self._faster = 0.0
+        self._found_at_once = 0
+        """Generations in a row that had ended when they were asked for the first time, as soon as that was due."""
+        self._found_by = math.inf
+        """The smallest age of those."""
         self._scheduled_for = self._mean
 
     @property
@@ -131,6 +139,7 @@ class Forecast:
         `running` are the ages at which those in flight were last known to be running. The first ones that end are the
         quickest; what is known of the others says how much so.
         """
+        self._note_first_request(after, by)
         low, high = _sigmas(after, self._mean, self.spread), _sigmas(by, self._mean, self.spread)
         if _NORMAL.cdf(high) - _NORMAL.cdf(low) > SAYS_NOTHING:
             return
@@ -142,6 +151,13 @@ class Forecast:
         else:
             self._add(moments)
             self._watch(moments.mean)
+
+    def _note_first_request(self, after: float, by: float) -> None:
+        if after > 0.0:
+            self._found_at_once, self._found_by = 0, math.inf
+        elif by <= IN_TIME * self.next_ask(0.0):
+            self._found_at_once += 1
+            self._found_by = min(self._found_by, by)
 
     def _fit(self, running: list[float]) -> None:
         """Mean and spread from all observations at once: expectation and maximization in turn, from where they are."""
@@ -195,11 +211,15 @@ class Forecast:
         time then costs seconds, not the whole guess.
         """
         if scout and not self.observed and not self.trusted:
-            return age + max(2.0 * self.floor, age * 0.6)
+            return age + max(self.floor, age * 0.6)
         median = self.median
         price = EAGER_PRICE if eager else POLL_PRICE
         schedule = best_schedule(_stepped(self.spread), floor=_stepped(self.floor / median), price=price)
-        return min(max(schedule.after(age / median) * median, age + self.floor), age + LONGEST_WAIT)
+        ask_at = schedule.after(age / median) * median
+        if age > 0.0:
+            return min(max(ask_at, age + self.floor), age + LONGEST_WAIT)
+        # Where no request ever comes too early, none says how short the times are: each round halves the age.
+        return min(ask_at, self._found_by / 2.0) if self._found_at_once >= ALWAYS else min(ask_at, LONGEST_WAIT)
 
     def overdue(self, age: float) -> bool:
         """Over an hour and twenty medians: it may never end, and nothing waits for it."""

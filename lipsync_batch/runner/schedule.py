@@ -31,7 +31,7 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Ages, ascending from 0, and for each of them the age to ask at next."""
+    """Ages, ascending from 0, and for each of them the age to ask at next. `floor` is that between two requests."""
 
     ages: tuple[float, ...]
     asks: tuple[float, ...]
@@ -40,7 +40,7 @@ class Schedule:
     def after(self, age: float) -> float:
         """The age to ask at next for a generation that was still running at `age`."""
         ask_at = age * STRETCH if age >= self.ages[-1] else self.asks[bisect_right(self.ages, age) - 1]
-        return max(ask_at, age + self.floor)
+        return max(ask_at, age + self.floor) if age > 0.0 else ask_at
 
     def __iter__(self) -> Iterator[float]:
         """The ages at which a generation is asked that never ends."""
@@ -67,7 +67,8 @@ def best_schedule(spread: float, *, floor: float, price: float) -> Schedule:
     for now in range(last - 1, -1, -1):
         request = (1.0 - ended[now]) * price
         best, at = math.inf, last
-        for then in range(min(last, max(now + 1, bisect_left(ages, ages[now] + floor))), last + 1):
+        earliest = bisect_left(ages, ages[now] + floor) if now else 0  # a first request has none before it
+        for then in range(min(last, max(now + 1, earliest)), last + 1):
             waited = ages[then] * (ended[then] - ended[now]) - (worth[then] - worth[now])
             cost = request + waited + costs[then]
             if cost < best:

@@ -68,6 +68,8 @@ class SubmitLane:
         self._context = context
         self._polls = polls
         self._on_the_wire: set[str] = set()
+        """Pairs whose submit is on its way, or whose answer is being recorded."""
+        self._unanswered = 0
         self._pending_again: set[str] = set()
         """On the wire still, and not taken."""
         self._slots = Slots(context.options.max_in_flight)
@@ -129,7 +131,7 @@ class SubmitLane:
         context = self._context
         if self._closed() or not context.breaker.allows(len(self._on_the_wire)):
             return False
-        if len(self._on_the_wire) >= min(SUBMITS_AT_ONCE, FIRST_SUBMITS + self._accepted):
+        if self._unanswered >= min(SUBMITS_AT_ONCE, FIRST_SUBMITS + self._accepted):
             return False
         if self._forbidden and self._on_the_wire:
             return False  # after a 403 one at a time, to learn whether it meant the pair or the account
@@ -175,6 +177,7 @@ class SubmitLane:
         taken = self._context.turns.take()
         assert taken is turn
         self._on_the_wire.add(turn.pair.fingerprint)
+        self._unanswered += 1
         return self._send(turn, permit)
 
     async def _send(self, turn: Turn, permit: Permit) -> None:
@@ -198,6 +201,8 @@ class SubmitLane:
                 answer = await context.provider.submit(pair, request_id, cut=context.stop.cut)
             finally:
                 permit.answered()
+                self._unanswered -= 1
+                context.changed.set()
             await self._record(turn, request_id, answer, permit)
 
     async def _record(self, turn: Turn, request_id: str, answer: Submission, permit: Permit) -> None:

@@ -86,7 +86,7 @@ def test_first_ones_are_asked_early_while_nothing_is_known() -> None:
     """A provider that takes 4 s must not be asked after 30 s because someone guessed 34."""
     unknown, known = Forecast(34.0), Forecast(34.0, given=True)
 
-    assert unknown.next_ask(0.0, scout=True) == 2.0
+    assert unknown.next_ask(0.0, scout=True) == 1.0
     assert known.next_ask(0.0, scout=True) == known.next_ask(0.0) > 10.0
 
 
