@@ -10,13 +10,15 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from lipsync_batch.jobs import MediaInfo
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from av.container import InputContainer
     from av.packet import Packet
     from av.stream import Stream
@@ -201,22 +203,37 @@ def _duration(container: InputContainer) -> float:
 
 
 @dataclass(slots=True)
-class _Extent:
-    """The stretch of time, in seconds, that packets cover."""
+class _Ticks:
+    """The stretch that packets of one stream cover, in units of its time base: no fraction is reckoned for each."""
 
-    start: float = field(default=float("inf"))
-    end: float = field(default=float("-inf"))
+    base: Fraction
+    start: int
+    end: int
+
+
+class _Extent:
+    """The stretch of time that packets cover, over all streams."""
+
+    def __init__(self) -> None:
+        self._streams: dict[int, _Ticks] = {}
 
     def add(self, packet: Packet[Stream]) -> None:
         instant = packet.dts if packet.pts is None else packet.pts
-        if instant is None or packet.time_base is None:
+        if instant is None:
             return
-        self.start = min(self.start, float(instant * packet.time_base))
-        self.end = max(self.end, float((instant + (packet.duration or 0)) * packet.time_base))
+        end = instant + (packet.duration or 0)
+        ticks = self._streams.get(packet.stream.index)
+        if ticks is not None:
+            ticks.start = min(ticks.start, instant)
+            ticks.end = max(ticks.end, end)
+        elif packet.time_base is not None:
+            self._streams[packet.stream.index] = _Ticks(packet.time_base, instant, end)
 
     @property
     def seconds(self) -> float:
-        return max(0.0, self.end - self.start)
+        streams = self._streams.values()
+        start = min((float(ticks.start * ticks.base) for ticks in streams), default=0.0)
+        return max(0.0, max((float(ticks.end * ticks.base) for ticks in streams), default=0.0) - start)
 
 
 def _check_packets(container: InputContainer, info: MediaInfo, *, decode: bool) -> None:
