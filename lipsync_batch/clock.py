@@ -100,7 +100,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 def iso(instant: datetime) -> str:
     """An instant as jobs.db and the reports hold it: UTC, milliseconds, `Z`; sorts as text."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    utc = instant if instant.tzinfo is UTC else instant.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def from_iso(text: str) -> datetime:

@@ -73,11 +73,15 @@ class AimlApi:
         self._wire = Wire(base_url, key, timeouts or Timeouts(), transport)
         self._links = MediaLinks(media_base_url, media_root)
         self.origin = self._wire.origin
+        self._cutting: dict[asyncio.Event, asyncio.Future[Any]] = {}
+        """What ends the wait for answers to submits, and the wait for that."""
 
     def __repr__(self) -> str:
         return f"AimlApi({self.origin!r})"
 
     async def aclose(self) -> None:
+        for cutting in self._cutting.values():
+            cutting.cancel()
         await self._wire.aclose()
 
     async def submit(self, pair: Pair, client_request_id: str, *, cut: asyncio.Event | None = None) -> Submission:
@@ -85,7 +89,7 @@ class AimlApi:
         assert _REQUEST_ID.fullmatch(client_request_id), "the API would silently drop this id, and bill all the same"
         try:
             body = await RequestBody.of(pair, self._links.of)
-            answer = await self._post(body, client_request_id, cut or asyncio.Event())
+            answer = await self._post(body, client_request_id, cut)
         except InputChangedError as error:
             return NotSent(reason=Unsent.INPUT_CHANGED, message=str(error))
         if not isinstance(answer, Answer):
@@ -141,11 +145,26 @@ class AimlApi:
         except NETWORK as error:
             return Unavailable(message=f"{self.origin} did not answer: {self._wire.in_words(error)}")
 
-    async def _post(self, body: RequestBody, client_request_id: str, cut: asyncio.Event) -> Answer | NotSent | Unclear:
+    async def _first(self, call: asyncio.Future[Answer], cut: asyncio.Event) -> None:
+        """Wait until the call has ended, or is to be cut. The call ends with its caller."""
+        if cut not in self._cutting:  # one for all submits of a run
+            self._cutting[cut] = asyncio.ensure_future(cut.wait())
+        either: set[asyncio.Future[Any]] = {call, self._cutting[cut]}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+
+    async def _post(
+        self, body: RequestBody, client_request_id: str, cut: asyncio.Event | None
+    ) -> Answer | NotSent | Unclear:
         """Send a submit. Where no answer comes, it is a matter of how far the body got."""
         call = asyncio.ensure_future(self._wire.post(GENERATIONS, body, {"X-Client-Request-Id": client_request_id}))
         try:
-            await _first(call, cut)
+            if cut is None:
+                return await call
+            await self._first(call, cut)
             if not call.done():
                 return await _cut_short(call, body)
             return call.result()
@@ -158,19 +177,6 @@ class AimlApi:
                 return NotSent(reason=reason, message=f"the connection broke in the middle: {words}")
             code = "no_answer" if isinstance(error, TIMED_OUT) else "connection_lost"
             return Unclear(code=code, message=f"the request was sent, and no answer came: {words}")
-
-
-async def _first(call: asyncio.Future[Answer], cut: asyncio.Event) -> None:
-    """Wait until the call has ended, or is to be cut. The call ends with its caller."""
-    cutting = asyncio.ensure_future(cut.wait())
-    either: set[asyncio.Future[Any]] = {call, cutting}
-    try:
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    except asyncio.CancelledError:
-        call.cancel()
-        raise
-    finally:
-        cutting.cancel()
 
 
 async def _cut_short(call: asyncio.Future[Answer], body: RequestBody) -> Answer | NotSent | Unclear:

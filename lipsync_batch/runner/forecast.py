@@ -30,10 +30,12 @@ ROUNDS = 4
 MOST_RUNNING = 200
 REMEMBERED = 20.0
 """What earlier runs learned counts as so many observations at the most: days may lie between."""
-POLL_PRICE = 0.034
+POLL_PRICE = 0.036
 """One request is worth so much waiting, in medians: 3 polls a generation, which is noticed within a tenth of that."""
-EAGER_PRICE = 0.01
-"""Where the provider's slots are what is short: each one that is free and not known to be is lost time."""
+MANY_SLOTS = 60.0
+"""While pairs wait for slots, one that is free and not known to be is lost time. So many are watched no closer than
+that: with fewer of them, as many requests a second let each be asked after more often."""
+LEAST_PRICE = 0.01
 SURPRISE = 8.0
 """CUSUM of the observations' deviations, in sigmas: from here on they are no chance (about once in 10,000)."""
 ALLOWANCE = 0.5
@@ -204,16 +206,17 @@ class Forecast:
         self._scheduled_for = self._mean
         return True
 
-    def next_ask(self, age: float, *, scout: bool = False, eager: bool = False) -> float:
+    def next_ask(self, age: float, *, scout: bool = False, slots: int | None = None) -> float:
         """The age at which to ask a generation next that was still running at `age`.
 
+        `slots` is how many there are, while pairs wait for one of them; None while none waits.
         Until something was observed, a few scouts are asked early and ever more seldom: a wrong guess of the typical
         time then costs seconds, not the whole guess.
         """
         if scout and not self.observed and not self.trusted:
             return age + max(self.floor, age * 0.6)
         median = self.median
-        price = EAGER_PRICE if eager else POLL_PRICE
+        price = POLL_PRICE if slots is None else max(LEAST_PRICE, POLL_PRICE * min(1.0, slots / MANY_SLOTS))
         schedule = best_schedule(_stepped(self.spread), floor=_stepped(self.floor / median), price=price)
         ask_at = schedule.after(age / median) * median
         if age > 0.0:

@@ -36,6 +36,12 @@ NOT_FOUND = 6
 PROVIDER_ERRORS = 2
 """How often a pair whose error says that it may be tried again is submitted again."""
 LONGEST_PAUSE = 60.0
+POLLS_AT_ONCE = 32
+NEAR_POLLS = 4
+NEAR_SECONDS = 0.1
+"""Where answers usually come so soon, more connections would only cost the time that it takes to look after them."""
+NEW_TRIP = 0.1
+"""What one answer weighs in how long they usually take."""
 
 
 @dataclass(slots=True)
@@ -75,7 +81,10 @@ class PollLane:
         self._answers = 0
         """How many polls were answered with knowledge of the id: proof that the API knows ids of ours."""
         self._scouts = 0
-        self._eager = False
+        self._unanswered = 0
+        self._usual_trip = 0.0
+        """Seconds that answers to polls take."""
+        self._slots: int | None = None
         self._aging: deque[_Tracked] = deque()
         """Those that are not overdue yet, the oldest first; among them some that have left."""
         self._holding: set[str] = set()
@@ -106,10 +115,10 @@ class PollLane:
         self._age_out()
         return not self._hopeful
 
-    def be_eager(self, *, eager: bool) -> None:
-        """Spend more requests to notice ends sooner, while the provider's slots are what is short."""
-        if eager is not self._eager:
-            self._eager = eager
+    def watch(self, slots: int | None) -> None:
+        """Pairs wait for one of so many slots (None: none waits): with few of them, each is watched more closely."""
+        if slots != self._slots:
+            self._slots = slots
             self._schedule_anew()
 
     def board_again(self, fingerprint: str) -> None:
@@ -125,6 +134,8 @@ class PollLane:
 
     def next_flight(self, *, late_by: float = 0.0) -> Flight | None:
         """The generation most worth asking, if one is due; with `late_by`, only one that has been due for so long."""
+        if self._unanswered >= (NEAR_POLLS if self._usual_trip < NEAR_SECONDS else POLLS_AT_ONCE):
+            return None
         due = self._first_due()
         if due is None or due + late_by > self._context.clock.now():
             return None
@@ -147,14 +158,18 @@ class PollLane:
         """Take a generation's turn now; the step that asks once after it, and records what came of it."""
         tracked = self._tracked[flight.fingerprint]
         tracked.asked = True
+        self._unanswered += 1
         return self._ask(tracked, permit)
 
     async def _ask(self, tracked: _Tracked, permit: Permit) -> None:
-        flight = tracked.flight
+        clock, began = self._context.clock, self._context.clock.now()
         try:
-            answer = await self._context.provider.check(flight.generation_id)
+            answer = await self._context.provider.check(tracked.flight.generation_id)
         finally:
             permit.answered()
+            self._unanswered -= 1
+            self._usual_trip += NEW_TRIP * (clock.now() - began - self._usual_trip)
+            self._context.changed.set()
         with self._context.in_order():
             await self._record(tracked, answer, permit)
         self._context.changed.set()
@@ -206,7 +221,7 @@ class PollLane:
         heapq.heappush(self._heap, (tracked.due, tracked.flight.fingerprint))
 
     def _schedule_by_forecast(self, tracked: _Tracked) -> None:
-        ask_at = self._context.forecast.next_ask(tracked.asked_at_age, scout=tracked.scout, eager=self._eager)
+        ask_at = self._context.forecast.next_ask(tracked.asked_at_age, scout=tracked.scout, slots=self._slots)
         self._schedule(tracked, max(0.0, ask_at - self._age(tracked)))
 
     def _schedule_anew(self) -> None:

@@ -23,10 +23,7 @@ from lipsync_batch.runner.submit import SubmitLane
 from lipsync_batch.runner.throttle import Permit
 
 WIRES = 48
-"""Requests that may be unanswered at once."""
-NEAR_WIRES = 12
-NEAR_SECONDS = 0.02
-"""The same where answers usually come so soon: more connections would only cost time to look after."""
+"""Requests that may be unanswered at once, or their answers not recorded yet."""
 LATE = 300.0
 """A generation that has been due for so long goes before any submit. Seconds."""
 DRAIN = 10.0
@@ -118,17 +115,13 @@ class Run:
 
     def _wanted(self) -> bool:
         """Whether a request would be of use now."""
-        if self._wires_are_full():
+        if len(self._wires) >= WIRES:
             return False
         if self._context.breaker.probe_due() and not self._submits.on_the_wire:
             return True
         if self._submits.wants_a_poll and self._polls.soonest_flight() is not None:
             return True
         return self._polls.next_flight() is not None or self._submits.next_turn() is not None
-
-    def _wires_are_full(self) -> bool:
-        near = self._context.throttle.usual_trip < NEAR_SECONDS
-        return len(self._wires) >= (NEAR_WIRES if near else WIRES)
 
     def _take(self, permit: Permit) -> Coroutine[Any, Any, None] | None:
         """The step that the next request is for; None when none is of use any more."""
@@ -163,7 +156,7 @@ class Run:
 
     def _wait_seconds(self) -> float | None:
         """How long until a request may be of use that only time holds back, or patience is at its end."""
-        if self._wires_are_full():
+        if len(self._wires) >= WIRES:
             return None
         waits = [self._polls.wait_seconds(), self._submits.wait_seconds(), self._patience_left()]
         if self._polls.idle and self._submits.exhausted():

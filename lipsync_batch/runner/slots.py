@@ -7,7 +7,9 @@ that, but for one now and then, with pauses that grow while it is refused: other
 from __future__ import annotations
 
 FIRST_PAUSE = 1.0
-SHORTEST_PAUSE = 0.1
+SHORTEST_PAUSE = 0.2
+FEW, UNNOTICED = 2, 0.1
+"""So many, or this share, of those that count as alive may have ended without our knowing."""
 LONGEST_PAUSE = 60.0
 
 
@@ -21,6 +23,11 @@ class Slots:
         """So many the provider has room for, as it has shown; None before its first refusal."""
         self._pause = FIRST_PAUSE
         self._tries_at = float("-inf")
+
+    @property
+    def count(self) -> int:
+        """How many there are, as far as is known."""
+        return self._most if self.shown is None else min(self._most, max(1, self.shown))
 
     def room(self, alive: int, now: float) -> bool:
         """Whether another generation may be tried."""
@@ -45,13 +52,19 @@ class Slots:
         """
         first = max(FIRST_PAUSE, typical_seconds / 10.0)
         self._pause = min(LONGEST_PAUSE, max(first, 2.0 * self._pause if self.is_beyond(alive) else 0.0))
-        self.shown = alive
+        self.shown = alive if self.shown is None else min(self.shown, alive)
         self._tries_at = now + max(self._pause, retry_after or 0.0)
         return self._tries_at - now
 
     def accepted(self, alive: int, now: float) -> None:
-        """There was room for one more beside so many; where that is news, more may be found sooner."""
-        if self.is_beyond(alive):
-            self.shown = alive + 1
-            self._pause = max(SHORTEST_PAUSE, self._pause / 2.0)
-            self._tries_at = now + self._pause
+        """There was room for one more beside so many.
+
+        Where that is news, some that count as alive have ended, and nobody knows yet; only where they would be too
+        many are there more slots than was thought.
+        """
+        if self.shown is None or not self.is_beyond(alive):
+            return
+        if alive - self.shown >= max(FEW, UNNOTICED * self.shown):
+            self.shown += 1
+        self._pause = max(SHORTEST_PAUSE, self._pause / 2.0)
+        self._tries_at = now + self._pause

@@ -6,6 +6,7 @@ answer makes of the pair is said in `providers.base.Submission`; here it is carr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from typing import Any
 
 from lipsync_batch.errors import DiskError
 from lipsync_batch.events import Moved, Noticed, RateRefused
-from lipsync_batch.jobs import State, StopReason, client_request_id
+from lipsync_batch.jobs import Pair, State, StopReason, client_request_id
 from lipsync_batch.providers.base import (
     PROBE,
     Accepted,
@@ -38,6 +39,13 @@ FIRST_SUBMITS = 2
 SUBMITS_AT_ONCE = 8
 """Unanswered submits, from the first ones on: a burst of connections overflows the backlog of a small server, which
 then resets what it never read, and for us that is `unclear`."""
+QUICK_SUBMITS = 24
+QUICK_SECONDS = 0.1
+"""The same where answers usually come so soon: no burst lasts long enough to fill a backlog."""
+NEW_ANSWER = 0.1
+"""What one answer weighs in how long they usually take."""
+INTENTS_AT_ONCE = 8
+"""Intents that are on their way to the disk meanwhile, for the submits that come next."""
 NOTICEABLE = 0.001
 """Seconds below which the store's instants do not tell times apart."""
 FETCH_SHARE = 0.25
@@ -69,7 +77,11 @@ class SubmitLane:
         self._polls = polls
         self._on_the_wire: set[str] = set()
         """Pairs whose submit is on its way, or whose answer is being recorded."""
-        self._unanswered = 0
+        self._under_way = 0
+        """Submits without an answer, and those whose intent is being written down."""
+        self._usual_seconds = QUICK_SECONDS
+        """How long answers to submits take."""
+        self._posts, self._quick_posts = asyncio.Semaphore(SUBMITS_AT_ONCE), asyncio.Semaphore(QUICK_SUBMITS)
         self._pending_again: set[str] = set()
         """On the wire still, and not taken."""
         self._slots = Slots(context.options.max_in_flight)
@@ -97,7 +109,7 @@ class SubmitLane:
             return None
         turn = self._peek()
         if turn is None:
-            self._polls.be_eager(eager=False)
+            self._polls.watch(None)
             return None
         if self._comes_too_late():
             return None
@@ -131,13 +143,17 @@ class SubmitLane:
         context = self._context
         if self._closed() or not context.breaker.allows(len(self._on_the_wire)):
             return False
-        if self._unanswered >= min(SUBMITS_AT_ONCE, FIRST_SUBMITS + self._accepted):
+        at_once = QUICK_SUBMITS if self._is_quick else SUBMITS_AT_ONCE
+        if self._under_way >= min(at_once + INTENTS_AT_ONCE, FIRST_SUBMITS + self._accepted):
             return False
         if self._forbidden and self._on_the_wire:
             return False  # after a 403 one at a time, to learn whether it meant the pair or the account
         if self._suspicion is not None and (self._on_the_wire or self.wants_a_poll):
             return False  # likewise, whether it is requests or slots that are short
-        return self._slots.room(self._alive(), context.clock.now())
+        if self._slots.room(self._alive(), context.clock.now()):
+            return True
+        self._polls.watch(self._slots.count if self._peek() is not None else None)
+        return False
 
     def _alive(self) -> int:
         """Generations that hold a slot, or may: those that are polled, those in doubt, those on their way."""
@@ -177,7 +193,7 @@ class SubmitLane:
         taken = self._context.turns.take()
         assert taken is turn
         self._on_the_wire.add(turn.pair.fingerprint)
-        self._unanswered += 1
+        self._under_way += 1
         return self._send(turn, permit)
 
     async def _send(self, turn: Turn, permit: Permit) -> None:
@@ -198,12 +214,25 @@ class SubmitLane:
             try:
                 await context.ledger.intend(pair.fingerprint, request_id, turn.attempt, reserve=turn.reserve)
                 self._tell(turn, State.PENDING, State.SUBMITTING)
-                answer = await context.provider.submit(pair, request_id, cut=context.stop.cut)
+                answer = await self._post(pair, request_id)
             finally:
                 permit.answered()
-                self._unanswered -= 1
+                self._under_way -= 1
                 context.changed.set()
             await self._record(turn, request_id, answer, permit)
+
+    @property
+    def _is_quick(self) -> bool:
+        return self._usual_seconds < QUICK_SECONDS
+
+    async def _post(self, pair: Pair, request_id: str) -> Submission:
+        """The paid call, once there is room on the wires for it."""
+        context = self._context
+        async with self._quick_posts if self._is_quick else self._posts:
+            began = context.clock.now()
+            answer = await context.provider.submit(pair, request_id, cut=context.stop.cut)
+            self._usual_seconds += NEW_ANSWER * (context.clock.now() - began - self._usual_seconds)
+        return answer
 
     async def _record(self, turn: Turn, request_id: str, answer: Submission, permit: Permit) -> None:
         match answer:
@@ -337,13 +366,12 @@ class SubmitLane:
             self._suspicion = None
 
     def _no_slot(self, retry_after: float | None) -> None:
-        """The provider runs as many generations as it will: polls go on, and notice ends sooner."""
+        """The provider runs as many generations as it will: polls go on."""
         context, now = self._context, self._context.clock.now()
         self._suspicion = None
         pause = self._slots.refused(
             self._alive() - 1, now, typical_seconds=context.forecast.median, retry_after=retry_after
         )
-        self._polls.be_eager(eager=True)
         context.events.emit(RateRefused(what="submit", pause=pause))
 
     async def _not_sent(self, turn: Turn, request_id: str, answer: NotSent) -> None:

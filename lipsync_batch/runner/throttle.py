@@ -25,8 +25,6 @@ NOTHING = 1e-6
 """Seconds that are no wait: what is left by rounding would be waited for again and again."""
 SURE_WAY = 0.5
 """The share of the shortest trip of all that was surely spent on the way, and not on waiting at either end."""
-NEW_TRIP = 0.1
-"""What one answer weighs in how long they usually take."""
 NOISE = 0.01
 """Seconds that programs, and not the network, may take at both ends."""
 BLOCK_SECONDS = 0.02
@@ -85,8 +83,6 @@ class Throttle:
         self._answered = 0
         self._arrived_by = 0.0
         self._shortest_trip = float("inf")
-        self.usual_trip = 0.0
-        """Seconds that answers take, of the newest ones; 0 before the first."""
         self._wait = 0.0
         self._looked_at = float("-inf")
         self._held_since: float | None = None
@@ -119,9 +115,7 @@ class Throttle:
     def came_back(self, left_at: float) -> None:
         """A request that left then was answered, or given up."""
         now = self._clock.now()
-        trip = now - left_at
-        self._shortest_trip = min(self._shortest_trip, trip)
-        self.usual_trip += (trip - self.usual_trip) * (NEW_TRIP if self.usual_trip else 1.0)
+        self._shortest_trip = min(self._shortest_trip, now - left_at)
         self._arrived_by = max(self._arrived_by, now - max(0.0, self._shortest_trip * SURE_WAY - NOISE))
         self._answered += 1
         self._changed.set()

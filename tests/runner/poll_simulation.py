@@ -35,7 +35,7 @@ def simulate(
     count: int = 600,
     slots: int = 60,
     seed: int = 1,
-    eager: bool = False,
+    short_of_slots: bool = False,
 ) -> list[Polled]:
     """Keep all slots busy until so many have ended; in the order of their ends."""
     random = Random(seed)
@@ -50,7 +50,9 @@ def simulate(
 
     def ask_at(polled: Polled) -> float:
         scout = polled.number < SCOUTS
-        return polled.started + forecast.next_ask(polled.asked_at_age, scout=scout, eager=eager)
+        return polled.started + forecast.next_ask(
+            polled.asked_at_age, scout=scout, slots=slots if short_of_slots else None
+        )
 
     def start(now: float) -> None:
         nonlocal started
