@@ -108,7 +108,8 @@ def _migrate(database: Database, existing: Path | None) -> None:
     pending = migrations.pending(database)
     if pending and existing is not None and _is_bound(database):
         _keep_copy(database, existing.with_name(f"jobs.before-{pending[0].name}.db"))
-    migrations.apply(database)
+    with database.atomic():  # all of them or none: no start, however it ends, leaves a schema that no release had
+        migrations.apply(database)
 
 
 def _is_bound(database: Database) -> bool:

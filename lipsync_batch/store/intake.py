@@ -45,7 +45,7 @@ class IntakeReads(Query):
         row = self._one(
             f"""
             SELECT count(*) AS n, total(ceil(billable_seconds)) AS seconds, total(upload_bytes) AS bytes
-            FROM pairs AS p WHERE state = 'pending' AND wanted = 1
+            FROM pairs AS p INDEXED BY pairs_to_pay WHERE state = 'pending' AND wanted = 1
                 AND {f"p.fingerprint IN (SELECT fingerprint FROM jobs AS j WHERE {condition})" if where else "TRUE"}
             """,
             **parameters,

@@ -217,5 +217,6 @@ _M003 = (
     "CREATE INDEX pairs_without_estimate ON pairs (state) WHERE estimate IS NULL",
     "CREATE INDEX pairs_done ON pairs (state) WHERE state = 'done'",
     "CREATE INDEX generations_by_end ON generations (finished_at, accepted_at) WHERE outcome = 'finished'",
+    "CREATE INDEX generations_unsettled ON generations (accepted_at) WHERE settled IS NULL",
     "CREATE INDEX generations_dearer ON generations (fingerprint) WHERE settled > reserve",
 )

@@ -107,7 +107,8 @@ class Store:
             self._database.execute(
                 f"""
                 UPDATE pairs SET estimate = {_ESTIMATE} WHERE rowid IN (
-                    SELECT rowid FROM pairs WHERE state = 'pending' AND estimate IS NOT {_ESTIMATE}
+                    SELECT rowid FROM pairs INDEXED BY pairs_to_pay
+                    WHERE state = 'pending' AND estimate IS NOT {_ESTIMATE}
                     UNION ALL SELECT rowid FROM pairs WHERE estimate IS NULL
                 )
                 """,

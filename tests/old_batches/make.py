@@ -1,9 +1,9 @@
 """Makes the folders beside it: batches as the program leaves them when it is killed, one set for each released schema.
 
-    PYTHONPATH=<a checkout of that release> python tests/old_batches/make.py m002
+    PYTHONPATH=<a checkout of that release> python tests/old_batches/make.py m003
 
 The program that PYTHONPATH names (else the present one) is run against tests/other_api.py, and killed with -9: once
-while submits are on the wire (`m002/`), once between two renames of a swap (`m002-moving/`). README.md tells what is in
+while submits are on the wire (`m003/`), once between two renames of a swap (`m003-moving/`). README.md tells what is in
 such a folder.
 """
 
