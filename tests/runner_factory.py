@@ -50,6 +50,7 @@ from lipsync_batch.runner.context import Options
 from lipsync_batch.runner.work import Work
 from lipsync_batch.settings import Rate
 from lipsync_batch.store import Store
+from lipsync_batch.store.account_memory import AccountMemory
 from lipsync_batch.store.ledger import Ledger
 from lipsync_batch.store.staging import Facts
 
@@ -247,8 +248,16 @@ class Night:
         finally:
             asyncio.set_event_loop(None)
 
-    def run(self, *, rate: str | None = None, budget: int | None = None, verify: bool = False, **options) -> StopReason:
-        """One run of the batch, to its end."""
+    def run(
+        self,
+        *,
+        rate: str | None = None,
+        budget: int | None = None,
+        verify: bool = False,
+        memory: Path | None = None,
+        **options,
+    ) -> StopReason:
+        """One run of the batch, to its end. `memory` is the file that the account's runs share."""
 
         async def work() -> StopReason:
             self.store.reads.select()
@@ -264,6 +273,7 @@ class Night:
                     rate=Rate.parse(rate) if rate else None,
                     budget=budget,
                     verify=verify,
+                    memory=AccountMemory.open(memory) if memory else None,
                     journalled=self.journalled,
                 )
                 return await run.run(ledger, resumed=False)

@@ -119,8 +119,7 @@ class Pace:
         """
         if left_at <= self.closed_at:  # it had left before anyone knew
             return replace(self, opens_at=max(self.opens_at, now + (retry_after or 0.0)))
-        echo = max(ECHO, FEW / self.per_second) if self.per_second else ECHO
-        pace = self if now - self.cut_at < echo else self._cut(now, given)
+        pace = self.cut(now, given)
         pause = min(LONGEST_PAUSE, 2.0 * self.pause) if self.row else pace._first_pause()
         return replace(
             pace,
@@ -131,7 +130,10 @@ class Pace:
             opens_at=now + (pause if retry_after is None else max(retry_after, SHORTEST_PAUSE)),
         )
 
-    def _cut(self, now: float, given: float | None) -> Pace:
+    def cut(self, now: float, given: float | None) -> Pace:
+        """Slower, unless that was done just now."""
+        if now - self.cut_at < (max(ECHO, FEW / self.per_second) if self.per_second else ECHO):
+            return self
         rate = self.per_second if self.per_second is not None else given or FIRST
         few = self.ceiling is not None and self.spent * rate < FEW
         if self.per_second is not None and self.ceiling is None:

@@ -166,7 +166,7 @@ class Run:
 
     def _patience_left(self) -> float | None:
         """Seconds until the run gives up; None while a generation or a download is expected to come to an end."""
-        if not self._polls.only_overdue() or not self._downloads.idle:
+        if not self._polls.only_overdue() or not self._downloads.idle or self._submits.next_turn() is not None:
             return None
         context = self._context
         patience = max(context.options.patience, 2 * context.throttle.window)

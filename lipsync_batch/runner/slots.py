@@ -45,6 +45,11 @@ class Slots:
         """Whether a submit with so many alive is one more than there is known to be room for."""
         return self.shown is not None and alive >= self.shown
 
+    def take(self, alive: int, now: float) -> None:
+        """A submit leaves. One that is more than there is known to be room for goes alone; its answer says the rest."""
+        if self.is_beyond(alive):
+            self._tries_at = now + LONGEST_PAUSE
+
     def refused(self, alive: int, now: float, *, typical_seconds: float, retry_after: float | None = None) -> float:
         """No slot was free beside so many; seconds until one more is tried, unless one of ours ends before.
 

@@ -60,7 +60,6 @@ BODY_CUTS = 2
 class _Suspicion:
     """A submit was refused for one of two reasons, after so many polls were answered and so many requests refused."""
 
-    permit: Permit
     answers: int
     refusals: int
 
@@ -192,6 +191,7 @@ class SubmitLane:
         """Take a pair's turn now; the step that submits it, and records what became of it."""
         taken = self._context.turns.take()
         assert taken is turn
+        self._slots.take(self._alive(), self._context.clock.now())
         self._on_the_wire.add(turn.pair.fingerprint)
         self._under_way += 1
         return self._send(turn, permit)
@@ -354,7 +354,7 @@ class SubmitLane:
             return
         pause = 0.0
         if self._polls.alive and answer.retry_after is None:
-            self._suspicion = _Suspicion(permit, self._polls.answers, context.throttle.refusals)
+            self._suspicion = _Suspicion(self._polls.answers, context.throttle.refusals)
         else:
             pause = context.throttle.refused(permit, answer.retry_after)
         context.events.emit(RateRefused(what="submit", pause=pause))
@@ -362,7 +362,7 @@ class SubmitLane:
     def _was_the_rate(self) -> None:
         """A submit was taken after one that was not, and no slot was missing: it was one request too many."""
         if self._suspicion is not None:
-            self._context.throttle.refused(self._suspicion.permit, None)
+            self._context.throttle.was_too_fast()
             self._suspicion = None
 
     def _no_slot(self, retry_after: float | None) -> None:

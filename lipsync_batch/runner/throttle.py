@@ -71,6 +71,7 @@ class Throttle:
         self.refusals = 0
         self._clock = clock
         self._rate = rate
+        self._given = rate.count / rate.seconds if rate is not None else None
         self._memory = memory or AccountMemory.alone()
         self._notice = notice
         self._pace = Pace() if rate is None else Pace(per_second=None)
@@ -130,13 +131,17 @@ class Throttle:
     def refused(self, permit: Permit, retry_after: float | None) -> float:
         """429: every lane of every run waits; for how many seconds."""
         self.refusals += 1
-        given = self._rate.count / self._rate.seconds if self._rate is not None else None
         self._shared(
             self._change,
-            lambda pace, now: pace.refused(now, left_at=permit.left_at, retry_after=retry_after, given=given),
+            lambda pace, now: pace.refused(now, left_at=permit.left_at, retry_after=retry_after, given=self._given),
         )
         self._changed.set()
         return max(0.0, self._pace.opens_at - self._clock.now())
+
+    def was_too_fast(self) -> None:
+        """A request was refused for their number, as is known now that others were taken: slower, without a pause."""
+        self.refusals += 1
+        self._shared(self._change, lambda pace, now: pace.cut(now, self._given))
 
     def accepted(self, permit: Permit) -> None:
         """A request was taken."""
@@ -156,8 +161,7 @@ class Throttle:
     @property
     def per_second(self) -> float | None:
         """The requests a second that are possible as far as is known; None while nothing limits them."""
-        given = self._rate.count / self._rate.seconds if self._rate is not None else None
-        known = [rate for rate in (given, self._pace.per_second) if rate is not None]
+        known = [rate for rate in (self._given, self._pace.per_second) if rate is not None]
         return min(known) if known else None
 
     @property
