@@ -35,7 +35,7 @@ POLL_PRICE = 0.036
 MANY_SLOTS = 60.0
 """While pairs wait for slots, one that is free and not known to be is lost time. So many are watched no closer than
 that: with fewer of them, as many requests a second let each be asked after more often."""
-LEAST_PRICE = 0.01
+LEAST_PRICE = 0.004
 SURPRISE = 8.0
 """CUSUM of the observations' deviations, in sigmas: from here on they are no chance (about once in 10,000)."""
 ALLOWANCE = 0.5
@@ -216,7 +216,7 @@ class Forecast:
         if scout and not self.observed and not self.trusted:
             return age + max(self.floor, age * 0.6)
         median = self.median
-        price = POLL_PRICE if slots is None else max(LEAST_PRICE, POLL_PRICE * min(1.0, slots / MANY_SLOTS))
+        price = POLL_PRICE if slots is None else max(LEAST_PRICE, POLL_PRICE * min(1.0, slots / MANY_SLOTS) ** 2)
         schedule = best_schedule(_stepped(self.spread), floor=_stepped(self.floor / median), price=price)
         ask_at = schedule.after(age / median) * median
         if age > 0.0:

@@ -22,6 +22,8 @@ from lipsync_batch.providers.base import (
     Errored,
     Finished,
     NotFound,
+    Refusal,
+    Refused,
     Running,
     Throttled,
     Unavailable,
@@ -358,3 +360,24 @@ def test_nothing_read_here_depends_on_the_network() -> None:
 
     assert "httpx" not in source
     assert "await" not in source
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Reached the limit for concurrent generations", Refusal.NO_SLOT),
+        ("You have too many videos in flight; concurrency limit reached", Refusal.NO_SLOT),
+        ("Only 5 jobs can run at the same time", Refusal.NO_SLOT),
+        ("Max simultaneous tasks exceeded", Refusal.NO_SLOT),
+        ("Too Many Requests", Refusal.THROTTLED),
+        ("Too many concurrent requests", Refusal.THROTTLED),
+        ("Rate limit exceeded: 60 requests at a time", Refusal.THROTTLED),
+        ("", Refusal.THROTTLED),
+    ],
+)
+def test_shortage_of_slots_is_told_from_one_of_requests_where_the_answer_says_so(message: str, kind: Refusal) -> None:
+    """The one waits for an end, the other for a moment; polls go on with the one, and not with the other."""
+    refused = read_submission(make_answer(429, {"message": message, "statusCode": "429"}), body_whole=True)
+
+    assert isinstance(refused, Refused)
+    assert refused.kind is kind

@@ -30,8 +30,9 @@ def test_few_slots_are_watched_more_closely_while_pairs_wait_for_them() -> None:
     polls, lag = costs(simulate(Forecast(34.0), log_normal(), slots=20, short_of_slots=True)[60:], 34.0)
 
     assert lag <= 0.06
-    best_polls, best_lag = optimum(0.3, POLL_PRICE / 3)
-    assert lag + polls * POLL_PRICE / 3 <= 1.1 * (best_lag + best_polls * POLL_PRICE / 3)
+    assert (polls + 1.0) * 20 <= 4.1 * 60  # as many requests a second as sixty slots make at three polls each
+    best_polls, best_lag = optimum(0.3, POLL_PRICE / 9)
+    assert lag + polls * POLL_PRICE / 9 <= 1.1 * (best_lag + best_polls * POLL_PRICE / 9)
 
 
 @pytest.mark.parametrize("factor", [3.0, 1 / 3], ids=["slower", "faster"])
