@@ -71,12 +71,12 @@ def fingerprint(want: Want, *, video_sha256: str | None, audio_sha256: str | Non
     counts in NFC, without the white space around it, since neither changes what is said.
     """
     match want.speech:
-        case Audio(source=source):
-            speech = f'"audio",{_identity(source, audio_sha256)}'
         case Text(text=text, speaker=speaker):
             text = text.strip()
             text = text if text.isascii() else unicodedata.normalize("NFC", text)
             speech = f'"text",{quoted(text)},{quoted(speaker)}'
+        case Audio(source=source):
+            speech = f'"audio",{_identity(source, audio_sha256)}'
     video = _identity(want.video, video_sha256)
     # What json.dumps would write with sorted keys and no spaces, by hand: in a third of the time, a million times.
     canonical = f'{{"model":{quoted(want.model)},"speech":[{speech}],"take":{want.take},"video":[{video}]}}'
@@ -187,8 +187,10 @@ def warnings_for(
 
 
 def _is_ordinary(source: Source, facts: FileFacts | None, endings: frozenset[str]) -> bool:
-    """A link with a usual ending: nothing else is known of it, so there is nothing to warn of."""
-    return facts is None and isinstance(source, Link) and _suffix(path_of(source.url) or "").lower() in endings
+    """A link to a file with a usual ending: nothing else is known of it, so there is nothing to warn of."""
+    if facts is not None or not isinstance(source, Link) or "?" in source.url or "#" in source.url:
+        return False
+    return f".{source.url.rpartition('.')[2].lower()}" in endings
 
 
 def _not_a_file(path: Path, facts: os.stat_result) -> Trouble | None:

@@ -187,7 +187,7 @@ def name_error(name: str) -> FieldError | None:
     return None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # not frozen: that would double what making one takes, a million times
 class Row:
     """One entry of a manifest as its reader hands it over: names and values as written."""
 

@@ -161,9 +161,9 @@ def _no_match(pattern: str, base: Path) -> FieldError:
 
 
 def _link(text: str) -> Media:
-    path = path_of(text)
     if is_odd(text):
         raise FieldError("the link holds a space or a control character", "write a space in a link as %20")
+    path = path_of(text)
     if path is None:
         raise FieldError("the link has no host, or a wrong one", "write https://host/path")
     return Media(Link(url=text), path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -243,8 +244,9 @@ def _syntax_problem(path: Path, error: yaml.YAMLError) -> Problem:
 
 
 def _line(path: Path, number: int) -> str:
-    lines = path.read_bytes().splitlines()
-    return lines[number].decode("utf-8", errors="replace") if number < len(lines) else ""
+    """A line of a file that may be too large to be held."""
+    with path.open("rb") as lines:
+        return next(islice(lines, number, None), b"").decode("utf-8", errors="replace").rstrip("\r\n")
 
 
 def _is_tabbed(source: str) -> bool:

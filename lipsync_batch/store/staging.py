@@ -21,7 +21,7 @@ from lipsync_batch.jobs import Job, Pair, Place, State
 from lipsync_batch.store.query import labelled
 from lipsync_batch.store.rows import PAIR_COLUMNS, dumps, labels_to_json, pair_values
 
-CHUNK = 5_000
+CHUNK = 1_000
 CACHE_KIB = 64 * 1024
 """What SQLite may hold of the temporary tables in memory; the rest is in a file."""
 
@@ -44,11 +44,11 @@ CREATE TEMP TABLE staged (
 CREATE TEMP TABLE staged_folders (folder TEXT PRIMARY KEY);
 CREATE TEMP TABLE skipped (key TEXT PRIMARY KEY);
 """
-_INDICES = """
-CREATE INDEX IF NOT EXISTS temp.staged_by_key ON staged (key);
-CREATE INDEX IF NOT EXISTS temp.staged_by_folded ON staged (folded);
-CREATE INDEX IF NOT EXISTS temp.staged_by_pair ON staged (fingerprint, priority, billable_seconds, upload_bytes);
+_BY_PAIR = """
+CREATE INDEX IF NOT EXISTS temp.staged_by_pair ON staged (fingerprint, priority, billable_seconds, upload_bytes)
 """
+_NAMES = (("key", "key"), ("folded", "output"))
+"""Columns in which no two jobs may have the same, and what that is for people."""
 _INSERT = f"INSERT INTO temp.staged ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 
 
@@ -126,6 +126,8 @@ class Staging:
         self._connection.executescript(_TABLES)
         self._jobs: list[tuple[object, ...]] = []
         self._folders: set[str] = set()
+        self._repeated: list[tuple[str, str]] = []
+        """Columns in which two jobs have the same."""
         self._condition = "TRUE"
         self._parameters: dict[str, object] = {}
 
@@ -169,7 +171,18 @@ class Staging:
     def flush(self) -> None:
         """That was the last job: from here on questions can be asked."""
         self._write()
-        self._connection.executescript(_INDICES)
+        self._connection.execute(_BY_PAIR)
+        self._repeated = [(column, what) for column, what in _NAMES if not self._is_unique(column)]
+
+    def _is_unique(self, column: str) -> bool:
+        """Make an index of a column; whether no value is in it twice, which making it shows for nothing."""
+        create = f"INDEX IF NOT EXISTS temp.staged_by_{column} ON staged ({column})"
+        try:
+            self._connection.execute(f"CREATE UNIQUE {create}")
+        except sqlite3.IntegrityError:
+            self._connection.execute(f"CREATE {create}")
+            return False
+        return True
 
     def _write(self) -> None:
         connection = self._connection
@@ -182,7 +195,7 @@ class Staging:
 
     def problems(self, limit: int) -> Iterator[Problem]:
         """Jobs that get in each other's way: keys or outputs used twice, an output that is another one's folder."""
-        for column, what in (("key", "key"), ("folded", "output")):
+        for column, what in self._repeated:
             rows = self._connection.execute(
                 f"""
                 SELECT s.*, f.line AS line0, f.column_ AS column0, f.row_ AS row0, f.key AS key0 FROM temp.staged AS s
