@@ -407,7 +407,7 @@ class Project:
 
     def look_up(self, *, seconds: float, death: Death | None = None) -> None:
         night = self.night
-        throttle = Throttle.of(None, night.clock)
+        throttle = Throttle(night.clock)
         search = resolving.look_up(
             night.store, night.run_log, night.provider, throttle=throttle, clock=night.clock, seconds=seconds
         )
