@@ -229,6 +229,8 @@ class SubmitLane:
         """The paid call, once there is room on the wires for it."""
         context = self._context
         async with self._quick_posts if self._is_quick else self._posts:
+            if self._closed() or context.breaker.is_open:  # since the intent was written down
+                return NotSent(reason=Unsent.INTERRUPTED, message="the submits were stopped before it could leave")
             began = context.clock.now()
             answer = await context.provider.submit(pair, request_id, cut=context.stop.cut)
             self._usual_seconds += NEW_ANSWER * (context.clock.now() - began - self._usual_seconds)

@@ -140,3 +140,17 @@ def test_stuck_generation_holds_its_slot_only_until_it_is_overdue(night: Night) 
 
     assert night.counts() == {State.DONE: 39, State.SUBMITTED: 1}
     assert max(night.provider.polls.values()) < 70
+
+
+def test_intent_that_waits_for_its_turn_does_not_leave_after_the_submits_are_closed(night: Night) -> None:
+    """A key that is refused is refused eight times at most, and not once more for each intent on the way to the disk."""
+    night.provider.latency = 5.0
+    taken = iter([None] * 30)
+    bad_key = Refused(kind=Refusal.CREDENTIALS, code="http_401", message="invalid key", status=401)
+    night.provider.submitting = lambda *_: next(taken, bad_key)
+    night.holds(jobs(100))
+
+    assert night.run(max_in_flight=100) is StopReason.CREDENTIALS
+
+    assert len(night.provider.submitted) <= 30 + 8
+    assert night.counts() == {State.DONE: 30, State.PENDING: 70}
