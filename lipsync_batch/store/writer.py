@@ -127,9 +127,15 @@ class GroupWriter:
         self._disk.shutdown()
         group, self._waiting = self._waiting, []
         if group:
-            with suppress(DiskError), _transaction(self._connection):
-                held = [put for put, done in group if _holds(self._connection, put, done)]
-                self._journal([line for put in held for line in put.lines])
+            held: list[tuple[Put, asyncio.Future[None]]] = []
+            try:
+                with _transaction(self._connection):
+                    held = [(put, done) for put, done in group if _holds(self._connection, put, done)]
+                    self._journal([line for put, _ in held for line in put.lines])
+            except DiskError as error:
+                _tell(group, error)
+            else:
+                _tell(held)
         self._connection.close()
 
     async def _work(self) -> None:
@@ -153,13 +159,9 @@ class GroupWriter:
                 _undo(self._connection)
                 raise
         except Exception as error:  # noqa: BLE001 - a full disk or a broken one: every caller of the group must hear it
-            for _, done in group:
-                if not done.done():
-                    done.set_exception(error)
-            return
-        for _, done in held:
-            if not done.done():
-                done.set_result(None)
+            _tell(group, error)
+        else:
+            _tell(held)
 
     async def _begin(self) -> None:
         """Nobody else writes while a run goes on. Where someone does, they are waited for, but not by the loop."""
@@ -209,6 +211,17 @@ def _undo(connection: sqlite3.Connection) -> None:
     with suppress(DiskError, sqlite3.ProgrammingError):
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _tell(group: Sequence[tuple[Put, asyncio.Future[None]]], error: Exception | None = None) -> None:
+    """Say to those who wait that their puts are on disk, or why not."""
+    for _, done in group:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
 
 
 def _holds(connection: sqlite3.Connection, put: Put, done: asyncio.Future[None]) -> bool:

@@ -143,7 +143,7 @@ def test_stuck_generation_holds_its_slot_only_until_it_is_overdue(night: Night) 
 
 
 def test_intent_that_waits_for_its_turn_does_not_leave_after_the_submits_are_closed(night: Night) -> None:
-    """A key that is refused is refused eight times at most, and not once more for each intent on the way to the disk."""
+    """A refused key is refused eight times at most, and not once more for each intent on its way to the disk."""
     night.provider.latency = 5.0
     taken = iter([None] * 30)
     bad_key = Refused(kind=Refusal.CREDENTIALS, code="http_401", message="invalid key", status=401)
