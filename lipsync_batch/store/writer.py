@@ -144,7 +144,8 @@ class GroupWriter:
             while self._waiting:
                 await asyncio.sleep(GATHER_SECONDS)
                 group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
-                await self._commit(group)
+                if group:  # else the writer was closed meanwhile, and has written it
+                    await self._commit(group)
         finally:
             self._at_work = None
 
