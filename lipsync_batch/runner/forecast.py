@@ -30,7 +30,7 @@ ROUNDS = 4
 MOST_RUNNING = 200
 REMEMBERED = 20.0
 """What earlier runs learned counts as so many observations at the most: days may lie between."""
-POLL_PRICE = 0.036
+POLL_PRICE = 0.039
 """One request is worth so much waiting, in medians: 3 polls a generation, which is noticed within a tenth of that."""
 MANY_SLOTS = 60.0
 """While pairs wait for slots, one that is free and not known to be is lost time. So many are watched no closer than

@@ -37,7 +37,7 @@ PROVIDER_ERRORS = 2
 """How often a pair whose error says that it may be tried again is submitted again."""
 LONGEST_PAUSE = 60.0
 POLLS_AT_ONCE = 32
-NEAR_POLLS = 4
+NEAR_POLLS = 6
 NEAR_SECONDS = 0.1
 """Where answers usually come so soon, more connections would only cost the time that it takes to look after them."""
 NEW_TRIP = 0.1

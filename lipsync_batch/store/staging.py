@@ -22,7 +22,7 @@ from lipsync_batch.store.query import labelled
 from lipsync_batch.store.rows import PAIR_COLUMNS, dumps, labels_to_json, pair_values
 
 CHUNK = 1_000
-CACHE_KIB = 64 * 1024
+CACHE_KIB = 40 * 1024
 """What SQLite may hold of the temporary tables in memory; the rest is in a file."""
 
 _COLUMNS = (
