@@ -229,12 +229,23 @@ class SubmitLane:
         """The paid call, once there is room on the wires for it."""
         context = self._context
         async with self._quick_posts if self._is_quick else self._posts:
-            if self._closed() or context.breaker.is_open:  # since the intent was written down
+            if self._closed_meanwhile():
                 return NotSent(reason=Unsent.INTERRUPTED, message="the submits were stopped before it could leave")
             began = context.clock.now()
             answer = await context.provider.submit(pair, request_id, cut=context.stop.cut)
             self._usual_seconds += NEW_ANSWER * (context.clock.now() - began - self._usual_seconds)
         return answer
+
+    def _closed_meanwhile(self) -> bool:
+        """Whether the submits were closed since an intent was written down: then it does not leave.
+
+        Where the disk is why, it does: that it did not could not be written down, and a person would have to find out.
+        What was sent is found in the provider's log by the next run.
+        """
+        stop = self._context.stop
+        if stop.reason in (StopReason.DISK_ERROR, StopReason.DISK_FULL):
+            return False
+        return self._closed() or self._context.breaker.is_open
 
     async def _record(self, turn: Turn, request_id: str, answer: Submission, permit: Permit) -> None:
         match answer:
