@@ -71,4 +71,7 @@ class LogSearch:
             of_log.answered()
         if isinstance(page, Throttled):
             self._log_throttle.refused(of_log, page.retry_after)  # its limit is its own: polls and submits go on
+        elif isinstance(page, LogPage):
+            self._log_throttle.accepted(of_log)
+            self._throttle.accepted(of_account)
         return page

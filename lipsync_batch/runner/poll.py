@@ -134,7 +134,7 @@ class PollLane:
 
     def next_flight(self, *, late_by: float = 0.0) -> Flight | None:
         """The generation most worth asking, if one is due; with `late_by`, only one that has been due for so long."""
-        if self._unanswered >= (NEAR_POLLS if self._usual_trip < NEAR_SECONDS else POLLS_AT_ONCE):
+        if self._wires_are_full():
             return None
         due = self._first_due()
         if due is None or due + late_by > self._context.clock.now():
@@ -151,8 +151,11 @@ class PollLane:
 
     def wait_seconds(self) -> float | None:
         """How long until the next one is due; None when none will be."""
-        due = self._first_due()
+        due = None if self._wires_are_full() else self._first_due()
         return None if due is None else max(0.0, due - self._context.clock.now())
+
+    def _wires_are_full(self) -> bool:
+        return self._unanswered >= (NEAR_POLLS if self._usual_trip < NEAR_SECONDS else POLLS_AT_ONCE)
 
     def ask(self, flight: Flight, permit: Permit) -> Coroutine[Any, Any, None]:
         """Take a generation's turn now; the step that asks once after it, and records what came of it."""

@@ -125,7 +125,7 @@ class Run:
 
     def _take(self, permit: Permit) -> Coroutine[Any, Any, None] | None:
         """The step that the next request is for; None when none is of use any more."""
-        if self._context.breaker.probe_due():
+        if self._context.breaker.probe_due() and not self._submits.on_the_wire:
             return self._probe(permit)
         if (flight := self._polls.next_flight(late_by=LATE)) is not None:
             return self._polls.ask(flight, permit)

@@ -189,9 +189,12 @@ class SubmitLane:
 
     def send(self, turn: Turn, permit: Permit) -> Coroutine[Any, Any, None]:
         """Take a pair's turn now; the step that submits it, and records what became of it."""
-        taken = self._context.turns.take()
+        context = self._context
+        taken = context.turns.take()
         assert taken is turn
-        self._slots.take(self._alive(), self._context.clock.now())
+        self._slots.take(self._alive(), context.clock.now())
+        # Now, and not when the step begins: the next turn is asked for before that.
+        context.budget.reserve(turn.reserve)
         self._on_the_wire.add(turn.pair.fingerprint)
         self._under_way += 1
         return self._send(turn, permit)
@@ -209,7 +212,6 @@ class SubmitLane:
     async def _submit(self, turn: Turn, permit: Permit) -> None:
         context, pair = self._context, turn.pair
         request_id = client_request_id(context.batch_id, pair.fingerprint, turn.attempt)
-        context.budget.reserve(turn.reserve)
         with context.in_order():
             try:
                 await context.ledger.intend(pair.fingerprint, request_id, turn.attempt, reserve=turn.reserve)
@@ -245,6 +247,8 @@ class SubmitLane:
         stop = self._context.stop
         if stop.reason in (StopReason.DISK_ERROR, StopReason.DISK_FULL):
             return False
+        if stop.submits_closed in (StopReason.BUDGET, StopReason.DEADLINE):
+            return stop.reason is not None  # no more than what was decided by then
         return self._closed() or self._context.breaker.is_open
 
     async def _record(self, turn: Turn, request_id: str, answer: Submission, permit: Permit) -> None:

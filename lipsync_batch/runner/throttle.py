@@ -81,6 +81,7 @@ class Throttle:
         """Requests that were taken out of what is shared, and have not left yet."""
         self._ready_until = 0.0
         self._unused = 0
+        self._in_flight = 0
         self._answered = 0
         self._arrived_by = 0.0
         self._shortest_trip = float("inf")
@@ -103,14 +104,13 @@ class Throttle:
     def take(self) -> Permit | None:
         """The permit for a request that leaves now; None where it has to wait."""
         now = self._clock.now()
-        if self._ready and now <= self._ready_until:
-            self._ready -= 1
-            return Permit(self, now)
-        self._wait = 0.0
-        self._shared(self._reserve, now)
+        if not (self._ready and now <= self._ready_until):
+            self._wait = 0.0
+            self._shared(self._reserve, now)
         if not self._ready:
             return None
         self._ready -= 1
+        self._in_flight += 1
         return Permit(self, now)
 
     def came_back(self, left_at: float) -> None:
@@ -119,18 +119,22 @@ class Throttle:
         self._shortest_trip = min(self._shortest_trip, now - left_at)
         self._arrived_by = max(self._arrived_by, now - max(0.0, self._shortest_trip * SURE_WAY - NOISE))
         self._answered += 1
+        self._in_flight -= 1
         self._changed.set()
         self._flush_soon()
 
     def give_back(self) -> None:
         """A request did not leave."""
         self._unused += 1
+        self._in_flight -= 1
         self._changed.set()
         self._flush_soon()
 
     def refused(self, permit: Permit, retry_after: float | None) -> float:
         """429: every lane of every run waits; for how many seconds."""
         self.refusals += 1
+        self._unused += self._ready  # none of what is in hand leaves now
+        self._ready = 0
         self._shared(
             self._change,
             lambda pace, now: pace.refused(now, left_at=permit.left_at, retry_after=retry_after, given=self._given),
@@ -156,7 +160,12 @@ class Throttle:
     @property
     def is_closed(self) -> bool:
         """Whether a refusal holds back every request for now."""
-        return self._pace.opens_at > self._clock.now()
+        return self.closed_for > 0.0
+
+    @property
+    def closed_for(self) -> float:
+        """For how many seconds a refusal holds back every request."""
+        return max(0.0, self._pace.opens_at - self._clock.now())
 
     @property
     def per_second(self) -> float | None:
@@ -230,7 +239,7 @@ class Throttle:
         if self._rate is None or self._memory.others():
             self._pace = Pace.read(self._memory.recall(self._name), now=now) or self._pace
         self._memory.remember(self._name, self._pace.as_dict())
-        self._memory.took(self._ready + self._answered + self._unused)
+        self._memory.took(self._ready + self._answered + self._unused + self._in_flight)
         self._looked_at = now
         self._joined = True
 
@@ -247,7 +256,7 @@ class Throttle:
             return
         limit = self._limit()
         rates = [rate for rate in (pace.per_second, limit and limit[0] / limit[1]) if rate]
-        wanted = min(MOST_IN_BLOCK, max(1, int(min(rates) * BLOCK_SECONDS)))
+        wanted = 1 if pace.row else min(MOST_IN_BLOCK, max(1, int(min(rates) * BLOCK_SECONDS)))
         if limit is not None:
             free = limit[0] - self._memory.counted_since(now - limit[1], now=now)
             if free <= 0:
@@ -271,7 +280,7 @@ class Throttle:
             places -= requests
             if places <= 0:
                 return max(NOTHING * 2, at + limit[1] - now)
-        return OTHERS_LOOK if self._memory.others() else float("inf")
+        return float("inf") if self._in_flight and not self._memory.others() else OTHERS_LOOK
 
     def _settle_up(self, now: float) -> None:
         """Write down what came back, and what was taken out and did not leave in time."""

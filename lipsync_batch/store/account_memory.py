@@ -29,7 +29,7 @@ LONGEST_WINDOW = 3_600.0
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     pid INTEGER NOT NULL,
     born REAL NOT NULL,      -- when that process began, for pids come again
     unanswered INTEGER NOT NULL DEFAULT 0,
