@@ -101,6 +101,8 @@ class Context:
     """Set whenever a request may now be possible that was not before."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever there may be something to fetch, or room for it."""
+    names: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a file that stands under a final name is moved: two lanes must not take it for their own."""
     claimed: dict[str, str] = field(default_factory=dict)
     """Generations whose id is on its way into the ledger, each with the name of its job."""
     doubts_moved: bool = False

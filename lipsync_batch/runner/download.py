@@ -238,6 +238,13 @@ class DownloadLane:
         await self._place(arrival, paths, part, lies_alone=lies_alone)
 
     async def _place(self, arrival: Arrival, paths: tuple[str, ...], part: Path, *, lies_alone: bool = False) -> None:
+        if any(files.occupied(self._context.folder.path(path)) for path in paths):
+            async with self._context.names:
+                await self._put_there(arrival, paths, part, lies_alone=lies_alone)
+        else:
+            await self._put_there(arrival, paths, part, lies_alone=lies_alone)
+
+    async def _put_there(self, arrival: Arrival, paths: tuple[str, ...], part: Path, *, lies_alone: bool) -> None:
         await self._clear(paths[0])
         await self._landing.land(part, self._context.folder.path(paths[0]))
         if not lies_alone:

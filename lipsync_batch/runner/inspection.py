@@ -76,7 +76,8 @@ class Inspection:
         if good:
             if bad:
                 await context.ledger.outputs_gone(bad)
-            await self._arranger.place(fingerprint)
+            async with context.names:
+                await self._arranger.place(fingerprint)
         elif wanted:
             await context.ledger.output_missing(fingerprint, bad)
             context.events.emit(Moved(name=wanted[0], pair=fingerprint, old=State.DONE, new=State.READY))
