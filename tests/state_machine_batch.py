@@ -296,6 +296,8 @@ class Project:
         """Those of them in whose place a person wants another one."""
         self._wanted_at: defaultdict[str, set[str]] = defaultdict(set)
         """The pairs that jobs have ever wanted under each output."""
+        self._doubted: dict[str, set[str]] = {}
+        """By client request id, the pairs that were in doubt when it left."""
         self._harmed: dict[bytes, str] = {}
         """What a person made of files, and whose they were."""
         self._redone: dict[tuple[int, int], int] = {}
@@ -515,6 +517,7 @@ class Project:
     def _judge_leaving(self, pair: Pair, request_id: str) -> None:
         """As a submit leaves: wanted, written down, sent for the first time, within the budget."""
         fingerprint = pair.fingerprint
+        self._doubted[request_id] = {doubt for doubt, state in self.states().items() if state is S.UNCLEAR}
         if request_id in self.provider.submitted:
             self._break(f"{request_id} is sent twice")
         if risks := self.provider.may_be_charged.get(fingerprint, set()) - self._to_be_paid_again:
@@ -543,13 +546,13 @@ class Project:
             if row["settled"] is not None or row["client_request_id"] in maybe | leaving
         )
 
-    def _judge_slots(self, _: Generation) -> None:
+    def _judge_slots(self, taken: Generation) -> None:
         """As the provider takes one: how many it now has of ours.
 
         Those that were given up, and those that are overdue, hold no slot of ours; one that is in doubt does for as
-        long as generations usually take.
+        long as generations usually take, also where the log names it while the next one is on its way.
         """
-        states = self.states()
+        states, doubted = self.states(), self._doubted[taken.request_id]
         usual = min([self.provider.seconds, *self.night.store.reads.generation_seconds(100)])
         held = [
             generation
@@ -557,7 +560,7 @@ class Project:
             if generation.request_id not in self._written_off
             and states[generation.fingerprint] is not S.FAILED
             and self.night.clock.now() - generation.started
-            <= (usual if states[generation.fingerprint] is S.UNCLEAR else OVERDUE_SECONDS)
+            <= (usual if generation.fingerprint in doubted else OVERDUE_SECONDS)
         ]
         if len(held) > self._max_in_flight:
             ids = ", ".join(f"{one.request_id} ({states[one.fingerprint]})" for one in held)

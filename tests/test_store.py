@@ -211,6 +211,21 @@ def test_renamed_and_swapped_rows_cost_nothing_and_their_files_move(night: Night
     assert all(path in night.store.reads.outputs(fingerprint) for fingerprint, path in fingerprints.items())
 
 
+def test_renamed_row_whose_file_was_deleted_does_not_take_what_stands_under_its_new_name(night: Night) -> None:
+    """The old video of another row, of the same length even, must not pass for its own."""
+    night.holds([make_job(0), make_job(1)])
+    night.run()
+    before = [night.video("job-00000.mp4"), night.video("job-00001.mp4")]
+    night.folder.path("job-00000.mp4").unlink()
+
+    night.holds([make_job(0, key="job-00001", pair=make_pair(0))])
+    night.run()
+
+    assert night.video("job-00001.mp4") == before[0]
+    assert [path.read_text() for path in (night.folder.state / "superseded").iterdir()] == [before[1]]
+    assert len(night.provider.submitted) == 2
+
+
 def test_removed_row_that_comes_back_costs_nothing(night: Night) -> None:
     """The old video stood there all the time."""
     night.holds([make_job(0), make_job(1)])

@@ -73,15 +73,23 @@ class Arranger:
 
     async def _carry_out(self, moves: list[FileMove]) -> None:
         """Phase one: every file leaves its old name. Nobody takes an old name before all have left."""
+        held = []
         for move in moves:
             source, holding = self._folder.path(move.source), self._folder.path(move.holding)
             if not files.occupied(holding) and files.occupied(source):
                 await self._clock.in_thread(files.land, source, holding)
+            if files.occupied(holding):
+                held.append(move)
+            else:  # deleted by somebody; what stands under its new name is another pair's
+                await self._ledger.file_moved(move, landed=False)
         await self._ledger.file_moves_held()
-        await self._land(moves)
+        await self._land(held)
 
     async def _land(self, moves: list[FileMove]) -> None:
-        """Phase two: every file takes its new name; what stands there, and is not ours to overwrite, goes aside."""
+        """Phase two: every file takes its new name; what stands there, and is not ours to overwrite, goes aside.
+
+        One that was held, and is no more, took its new name before a crash: what stood there had gone aside by then.
+        """
         for move in moves:
             holding, target = self._folder.path(move.holding), self._folder.path(move.target)
             if files.occupied(holding):
