@@ -19,14 +19,17 @@ PAUSE = 0.05
 
 
 @contextmanager
-def held(state: Path) -> Iterator[None]:
-    """Hold a batch's state folder; BatchHeldError (exit 4) while another process does, DiskError if it cannot be."""
+def held(state: Path) -> Iterator[int]:
+    """Hold a batch's state folder; BatchHeldError (exit 4) while another process does, DiskError if it cannot be.
+
+    Yields the descriptor that holds it: a process that inherits it holds it as well.
+    """
     descriptor = _locked(state / "lock")
     try:
         with suppress(OSError):  # who holds it is for people only: the lock itself is the kernel's
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode("ascii"))
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

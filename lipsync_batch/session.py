@@ -26,9 +26,9 @@ from lipsync_batch.plan import Outlook, Planner
 from lipsync_batch.report import Paths, summary, write_reports
 from lipsync_batch.runlog import RunLog
 from lipsync_batch.runner.context import Options
-from lipsync_batch.runner.download import ThreadFetcher
+from lipsync_batch.runner.fetchers import ProcessFetcher
 from lipsync_batch.runner.work import Work
-from lipsync_batch.settings import Settings, secrets_of
+from lipsync_batch.settings import ACCOUNT_NAMES, Settings, secrets_of
 from lipsync_batch.standing import Standing
 from lipsync_batch.store import Store
 from lipsync_batch.store.reads import Reads
@@ -104,6 +104,8 @@ class Session:
         self._clock = Clock()
         self._fault: ManifestError | None = None
         self._skipped = 0
+        self._lock = -1
+        """The descriptor that holds the batch, while the work goes on."""
         self._requests = 0
         """Sent to the API before the lanes began."""
 
@@ -114,7 +116,7 @@ class Session:
             raise self._manifest
         with ExitStack() as stack:
             location.prepare(place)
-            stack.enter_context(lock.held(place.folder.state))
+            self._lock = stack.enter_context(lock.held(place.folder.state))
             store = stack.enter_context(closing(Store.open(place.database, self._clock)))
             log = stack.enter_context(RunLog(place.folder.state / "run.log", self._clock))
             try:
@@ -250,7 +252,8 @@ class Session:
     async def _lanes(self, store: Store, payee: Account, log: RunLog, number: int, *, resumed: bool) -> StopReason:
         settings = self._settings
         provider = payee.provider(settings, self._media_root())
-        fetcher = ThreadFetcher(settings.downloads)
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(ACCOUNT_NAMES)}
+        fetcher = ProcessFetcher(settings.downloads, lock=self._lock, environ=environ)
         in_main_thread = threading.current_thread() is threading.main_thread()
         try:
             with store.writing(log.durable) as ledger:

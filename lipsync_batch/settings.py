@@ -306,6 +306,10 @@ _ELSEWHERE = {
 _NOTIFICATIONS = frozenset({"notify", "notify_url", "notification", "notifications", "webhook", "webhook_url"})
 
 
+ACCOUNT_NAMES = "AIMLAPI_"
+"""How the names of variables of the environment begin that say who is to pay."""
+
+
 def withheld(name: str) -> str | None:
     """How to give a thing that is never taken from a manifest; None if `name` is no such thing."""
     folded = name.lower().replace("-", "_")

@@ -38,7 +38,7 @@ from lipsync_batch.errors import LipsyncBatchError
 from lipsync_batch.events import Event, Listener, Noticed, Stopping
 from lipsync_batch.fetch import Patience, fetch
 from lipsync_batch.jobs import State
-from lipsync_batch.runner import download
+from lipsync_batch.runner import fetchers
 from lipsync_batch.store import faults
 
 SPEED = 200.0
@@ -303,7 +303,7 @@ class Project:
         with (
             self._charging(),
             mock.patch.object(session, "Clock", FastClock),
-            mock.patch.object(download, "fetch", partial(fetch, patience=QUICK)),
+            mock.patch.object(fetchers, "fetch", partial(fetch, patience=QUICK)),
             mock.patch.object(jinja2.Environment, "get_template", _compiled),
             mock.patch.object(ssl, "create_default_context", _tls),
         ):

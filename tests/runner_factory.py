@@ -190,8 +190,9 @@ class FakeFetcher:
         self._clock = clock
         self.fetched: list[str] = []
         self.fetching: Callable[[str], Outcome | None] = lambda _: None
+        self.broken_off = False
 
-    async def fetch(self, link: str, destination: Path, expected: Expected, stop: Callable[[], bool]) -> Outcome:
+    async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
         self.fetched.append(link)
         await self._clock.sleep(0.5)
         told = self.fetching(link)
@@ -201,6 +202,9 @@ class FakeFetcher:
         destination.write_bytes(content)  # noqa: ASYNC240 - a few bytes
         media = MediaInfo(duration=1.0, has_video=True, has_audio=True, width=64, height=64)
         return Fetched(info=FileInfo(bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), media=media))
+
+    def break_off(self) -> None:
+        self.broken_off = True
 
     def close(self) -> None: ...
 
@@ -261,6 +265,7 @@ class Night:
 
         async def work() -> StopReason:
             self.store.reads.select()
+            self.fetcher.broken_off = False
             with self.writing() as ledger:
                 run = Work(
                     store=self.store,

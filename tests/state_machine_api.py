@@ -327,12 +327,13 @@ class FaultyNetwork:
 
     def __init__(self, provider: FaultyProvider) -> None:
         self._provider = provider
+        self.broken_off = False
 
     @property
     def _clock(self) -> VirtualClock:
         return self._provider.clock
 
-    async def fetch(self, link: str, destination: Path, expected: Expected, stop: Callable[[], bool]) -> Outcome:
+    async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
         """Half of the file, then the other half: a kill between the two leaves it so."""
         generation_id, _, number = link.removeprefix("https://cdn.example/").partition("?link=")
         generation = self._provider.generations[generation_id]
@@ -347,12 +348,15 @@ class FaultyNetwork:
             file.write(content[:half])
             file.flush()
             await self._clock.sleep(0.25)
-            if stop():
+            if self.broken_off:
                 return Stopped()
             file.write(content[half:])
         assert expected.bytes in (None, len(content))
         media = MediaInfo(duration=1.0, has_video=True, has_audio=True, width=64, height=64)
         return Fetched(info=FileInfo(bytes=len(content), sha256=hashlib.sha256(content).hexdigest(), media=media))
+
+    def break_off(self) -> None:
+        self.broken_off = True
 
     def close(self) -> None: ...
 

@@ -9,8 +9,7 @@ import asyncio
 import ipaddress
 import re
 import ssl
-from collections.abc import AsyncIterator, Generator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from urllib.parse import quote, urlencode
@@ -30,6 +29,7 @@ MOST_BYTES = 1024 * 1024
 """What is read of an answer's body. The largest documented one, a page of the log, is a tenth of it."""
 
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"lipsync-batch/{VERSION}"}
+_ASKED = httpx2.Headers(_HEADERS)
 _KEY = re.compile(r"[!-~]+")
 
 NETWORK = (httpx2.RequestError, OSError)
@@ -113,7 +113,7 @@ class Wire:
         """Ask for something. NETWORK if no answer began."""
         # By itself, not by the client: that merges addresses and headers anew each time, and takes as long as the rest.
         url = f"{self.origin}{path}?{urlencode(query, quote_via=quote)}" if query else f"{self.origin}{path}"
-        request = httpx2.Request("GET", url, headers=_HEADERS, extensions={"timeout": self._get_timeout})
+        request = httpx2.Request("GET", url, headers=_ASKED, extensions={"timeout": self._get_timeout})
         auth = self._bearer if authorized else None
         return await self._exchange(self._gets, request, seconds=self._timeouts.whole_get, auth=auth)
 
@@ -133,14 +133,20 @@ class Wire:
         body = bytearray()
         broken = ""
         try:
-            async with asyncio.timeout(seconds), _sent(client, request, auth) as response:
-                answer = Answer(status=response.status_code, headers=response.headers, secrets=self._secrets)
-                async with aclosing(response.aiter_bytes()) as chunks:
+            async with asyncio.timeout(seconds):
+                response = await client.send(request, stream=True, auth=auth)
+                try:
+                    answer = Answer(status=response.status_code, headers=response.headers, secrets=self._secrets)
+                    encoded = "Content-Encoding" in response.headers  # not asked for, but some servers do it
+                    chunks = response.aiter_bytes() if encoded else response.aiter_raw()
                     async for chunk in chunks:
                         body += chunk
                         if len(body) > MOST_BYTES:
                             broken = f"it is longer than {MOST_BYTES:,} bytes"
+                            await chunks.aclose()
                             break
+                finally:
+                    await response.aclose()
         except NETWORK as error:
             if answer is None:
                 raise
@@ -181,18 +187,6 @@ class Wire:
 def _tls(*, trust_env: bool) -> ssl.SSLContext:
     """What certificates are checked against. Reading them takes 50 ms, so it is done once."""
     return httpx2.create_ssl_context(trust_env=trust_env)
-
-
-@asynccontextmanager
-async def _sent(
-    client: httpx2.AsyncClient, request: httpx2.Request, auth: Bearer | None
-) -> AsyncIterator[httpx2.Response]:
-    """The answer to a request, its body still to come."""
-    response = await client.send(request, stream=True, auth=auth)
-    try:
-        yield response
-    finally:
-        await response.aclose()
 
 
 def _origin_of(url: httpx2.URL) -> str:

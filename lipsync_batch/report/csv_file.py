@@ -46,11 +46,16 @@ _DANGEROUS = re.compile(r"""'|[\s"\u200b-\u200f\u2060\ufeff]*[=+\-@\t\r\n\uff1d\
 Cell = str | int | float | Decimal | None
 
 
-def write_csv(out: TextIO, labels: Sequence[str], jobs: Iterable[JobRecord]) -> None:
-    """Header and rows; `labels` are the names that become columns. `out` must not translate line ends."""
+def writing_csv(out: TextIO, labels: Sequence[str], jobs: Iterable[JobRecord]) -> Iterator[JobRecord]:
+    """Header and rows; each job is passed on when its row is written, so that all is written once all are taken.
+
+    `labels` are the names that become columns. `out` must not translate line ends.
+    """
     rows = csv.writer(out, lineterminator="\r\n")
     rows.writerow([defused(name) for name in header(labels)])
-    rows.writerows(([defused(cell) for cell in _cells(job, labels)]) for job in jobs)
+    for job in jobs:
+        rows.writerow([defused(cell) for cell in _cells(job, labels)])
+        yield job
 
 
 def header(labels: Sequence[str]) -> list[str]:

@@ -22,5 +22,8 @@ class Source(Protocol):
     def costs(self) -> Costs:
         """Over the whole ledger, so that a pair made twice counts twice."""
 
+    def label_names(self) -> list[str]:
+        """The names of all labels, in order of their first appearance."""
+
     def records(self) -> Iterator[JobRecord]:
         """All jobs in manifest order, fetched page by page. Each call starts anew."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from lipsync_batch.jobs import StopReason
 from lipsync_batch.report import advice
 from lipsync_batch.report.atomic import replacing
-from lipsync_batch.report.csv_file import write_csv
+from lipsync_batch.report.csv_file import writing_csv
 from lipsync_batch.report.json_file import write_json
 from lipsync_batch.report.overview import Overview
 from lipsync_batch.report.page import Page, write_page
@@ -33,7 +33,7 @@ class Paths:
 def write_reports(source: Source, folder: Path, *, stop_reason: StopReason, written_at: datetime) -> Paths:
     """Write report.json, report.csv and report.html into the batch folder, each whole or not at all.
 
-    The jobs are read twice, and of all of them only what the page shows is held (see `Overview`). The same batch at the
+    The jobs are read once, and of all of them only what the page shows is held (see `Overview`). The same batch at the
     same instant gives the same bytes. Raises OSError when the disk does not take them; the reports from before stay.
     """
     paths = Paths.inside(folder)
@@ -46,10 +46,9 @@ def write_reports(source: Source, folder: Path, *, stop_reason: StopReason, writ
         cost=Cost.of(costs),
     )
     overview = Overview()
-    with replacing(paths.json) as out:
-        write_json(out, head, overview.watching(source.records()))
-    with replacing(paths.csv, encoding="utf-8-sig", newline="") as out:
-        write_csv(out, overview.rows.labels, source.records())
+    with replacing(paths.json) as document, replacing(paths.csv, encoding="utf-8-sig", newline="") as table:
+        jobs = overview.watching(source.records())
+        write_json(document, head, writing_csv(table, source.label_names(), jobs))
     with replacing(paths.html) as out:
         write_page(
             out,

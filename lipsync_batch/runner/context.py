@@ -54,8 +54,6 @@ class Stop:
         self._events = events
         self.reason: StopReason | None = None
         self.submits_closed: StopReason | None = None
-        self.now = False
-        """Downloads break off too."""
         self.requested = asyncio.Event()
         self.signalled = asyncio.Event()
         """A person or the system waits for the end of the process."""

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
-from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from lipsync_batch import files
 from lipsync_batch.events import Downloaded, Event, Moved, Noticed
@@ -28,14 +26,13 @@ from lipsync_batch.fetch import (
     LinkDead,
     Outcome,
     Stopped,
-    download_client,
-    fetch,
 )
 from lipsync_batch.jobs import FileInfo, State, StopReason
 from lipsync_batch.media import suspect
 from lipsync_batch.part import discard
 from lipsync_batch.runner.arrange import clear, short
 from lipsync_batch.runner.context import Context
+from lipsync_batch.runner.fetchers import Fetcher
 from lipsync_batch.runner.landing import Landing
 from lipsync_batch.runner.poll import PollLane
 from lipsync_batch.store.lane_reads import Arrival
@@ -51,30 +48,6 @@ PAGE = 64
 """Ready pairs that are read from jobs.db at once."""
 BUSY = 256
 """Pairs that may be on their way to their final name at once, whether they are fetched or wait for the disk."""
-
-
-class Fetcher(Protocol):
-    """Where the bytes are fetched: in this process, or elsewhere. The path is one that the place can write to."""
-
-    async def fetch(self, link: str, destination: Path, expected: Expected, stop: Callable[[], bool]) -> Outcome: ...
-
-    def close(self) -> None: ...
-
-
-class ThreadFetcher:
-    """In this process, in threads: the loop goes on polling while bytes are hashed and checked."""
-
-    def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="download")
-        self._client = download_client()
-
-    async def fetch(self, link: str, destination: Path, expected: Expected, stop: Callable[[], bool]) -> Outcome:
-        call = partial(fetch, link, destination, expected=expected, stop=stop, client=self._client)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
 
 
 class LeftOver(Enum):
@@ -110,6 +83,10 @@ class DownloadLane:
     def idle(self) -> bool:
         """Whether nothing is being fetched, and nothing is there to fetch, now or after a rest."""
         return not (self._busy or self._resting or self._page or self._more)
+
+    def break_off(self) -> None:
+        """What is being fetched ends as soon as it can; the next run goes on where it stands."""
+        self._fetcher.break_off()
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Moved) and event.new is State.READY:
@@ -195,7 +172,7 @@ class DownloadLane:
             self._folders.add(part.parent)
         check: Literal["media", "size"] = "size" if self._context.options.check == "size" else "media"
         expected = Expected(bytes=arrival.link_bytes, check=check)
-        outcome = await self._fetcher.fetch(arrival.link, part, expected, lambda: self._context.stop.now)
+        outcome = await self._fetcher.fetch(arrival.link, part, expected)
         if not isinstance(outcome, Fetched):
             self._folders.discard(part.parent)  # it may be that somebody took it away
         return outcome

@@ -36,10 +36,9 @@ NOT_FOUND = 6
 PROVIDER_ERRORS = 2
 """How often a pair whose error says that it may be tried again is submitted again."""
 LONGEST_PAUSE = 60.0
-POLLS_AT_ONCE = 32
-NEAR_POLLS = 6
-NEAR_SECONDS = 0.1
-"""Where answers usually come so soon, more connections would only cost the time that it takes to look after them."""
+POLLS_AT_ONCE, FEWEST_AT_ONCE = 32, 3
+POLLS_A_SECOND = 400.0
+"""As many at once as so many a second need: more connections would only cost the time that looking after them takes."""
 NEW_TRIP = 0.1
 """What one answer weighs in how long they usually take."""
 
@@ -155,7 +154,7 @@ class PollLane:
         return None if due is None else max(0.0, due - self._context.clock.now())
 
     def _wires_are_full(self) -> bool:
-        return self._unanswered >= (NEAR_POLLS if self._usual_trip < NEAR_SECONDS else POLLS_AT_ONCE)
+        return self._unanswered >= min(POLLS_AT_ONCE, max(FEWEST_AT_ONCE, self._usual_trip * POLLS_A_SECOND))
 
     def ask(self, flight: Flight, permit: Permit) -> Coroutine[Any, Any, None]:
         """Take a generation's turn now; the step that asks once after it, and records what came of it."""

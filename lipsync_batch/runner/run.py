@@ -15,7 +15,8 @@ from lipsync_batch.files import LOWEST_FREE
 from lipsync_batch.jobs import StopReason
 from lipsync_batch.providers.base import PROBE, Denied, NotFound, Running, Unavailable
 from lipsync_batch.runner.context import Context, unless
-from lipsync_batch.runner.download import DownloadLane, Fetcher
+from lipsync_batch.runner.download import DownloadLane
+from lipsync_batch.runner.fetchers import Fetcher
 from lipsync_batch.runner.inspection import Inspection
 from lipsync_batch.runner.poll import PollLane
 from lipsync_batch.runner.resolve import ResolveLane
@@ -83,7 +84,7 @@ class Run:
         """
         context = self._context
         await context.clock.wait_for_tasks({downloads, *self._wires}, DRAIN)
-        context.stop.now = True
+        self._downloads.break_off()
         if context.stop.signalled.is_set():
             context.stop.cut.set()
         for wire in self._wires:

@@ -17,7 +17,7 @@ from lipsync_batch.runner.arrange import Arranger
 from lipsync_batch.runner.breaker import Breaker
 from lipsync_batch.runner.budget import Budget
 from lipsync_batch.runner.context import Context, Options, Stop, unless
-from lipsync_batch.runner.download import Fetcher
+from lipsync_batch.runner.fetchers import Fetcher
 from lipsync_batch.runner.forecast import Forecast, Times
 from lipsync_batch.runner.inspection import Inspection
 from lipsync_batch.runner.run import Run

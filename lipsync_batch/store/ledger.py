@@ -202,16 +202,19 @@ class Ledger:
     ) -> None:
         """The provider finished and said where the video is."""
         now = self._now()
-        charged = {} if usage is None else {"quote": usage}
         await self._writer.put(
             self._move(
                 fingerprint, State.SUBMITTED, State.READY, link=link, link_bytes=link_bytes, ready_at=now, **NO_ERROR
             ),
-            self._generation(client_request_id, outcome="finished", **charged),
-            # A link that was refreshed must not move the time at which the generation was seen to end.
             Statement(
-                "UPDATE generations SET finished_at = coalesce(finished_at, :now) WHERE client_request_id = :id",
-                {"now": now, "id": client_request_id},
+                # A link that was refreshed must not move the time at which the generation was seen to end.
+                """
+                UPDATE generations
+                SET outcome = 'finished', quote = coalesce(:usage, quote), finished_at = coalesce(finished_at, :now)
+                WHERE client_request_id = :id
+                """,
+                {"usage": usage, "now": now, "id": client_request_id},
+                expect=1,
             ),
         )
 

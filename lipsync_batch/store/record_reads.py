@@ -76,6 +76,16 @@ class RecordReads(Query):
         assert ledger is not None
         return Costs(estimated=estimate["estimated"], quoted=ledger["quoted"], settled=ledger["settled"])
 
+    def label_names(self) -> list[str]:
+        """The names of all labels, in order of their first appearance in the manifest."""
+        rows = self._rows(
+            """
+            SELECT label.key AS name FROM jobs AS j, json_each(j.labels) AS label
+            GROUP BY label.key ORDER BY min(j.position), min(label.id)
+            """
+        )
+        return [row["name"] for row in rows]
+
     def records(self) -> Iterator[JobRecord]:
         """Every job in manifest order, read in pages."""
         after = -1

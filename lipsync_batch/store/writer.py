@@ -51,16 +51,12 @@ class Put:
 
     def execute(self, connection: sqlite3.Connection) -> None:
         """Run inside a savepoint: a put that fails takes nothing else of its group with it."""
-        connection.execute("SAVEPOINT put")
-        try:
-            for statement in self.statements:
-                statement.execute(connection)
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK TO put")
-                connection.execute("RELEASE put")
-            raise
-        connection.execute("RELEASE put")
+        with _savepoint(connection):
+            self.execute_bare(connection)
+
+    def execute_bare(self, connection: sqlite3.Connection) -> None:
+        for statement in self.statements:
+            statement.execute(connection)
 
 
 class Writer(Protocol):
@@ -130,7 +126,7 @@ class GroupWriter:
             held: list[tuple[Put, asyncio.Future[None]]] = []
             try:
                 with _transaction(self._connection):
-                    held = [(put, done) for put, done in group if _holds(self._connection, put, done)]
+                    held = _held(self._connection, group)
                     self._journal([line for put, _ in held for line in put.lines])
             except DiskError as error:
                 _tell(group, error)
@@ -154,7 +150,7 @@ class GroupWriter:
         try:
             await self._begin()
             try:
-                held = [(put, done) for put, done in group if _holds(self._connection, put, done)]
+                held = _held(self._connection, group)
                 await self._on_disk(self._make_durable, [line for put, _ in held for line in put.lines])
             except BaseException:
                 _undo(self._connection)
@@ -207,6 +203,20 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+    """Within a transaction: do what the block does, or nothing of it."""
+    connection.execute("SAVEPOINT put")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO put")
+            connection.execute("RELEASE put")
+        raise
+    connection.execute("RELEASE put")
+
+
 def _undo(connection: sqlite3.Connection) -> None:
     # What failed first is what is told; a connection that was closed meanwhile has nothing to undo.
     with suppress(DiskError, sqlite3.ProgrammingError):
@@ -223,6 +233,22 @@ def _tell(group: Sequence[tuple[Put, asyncio.Future[None]]], error: Exception | 
             done.set_result(None)
         else:
             done.set_exception(error)
+
+
+def _held(
+    connection: sqlite3.Connection, group: list[tuple[Put, asyncio.Future[None]]]
+) -> list[tuple[Put, asyncio.Future[None]]]:
+    """Execute a group's puts; those that hold. Others hear why not.
+
+    Almost always all of them hold: then one savepoint does for all, which a tenth of the work of a job is saved by.
+    """
+    try:
+        with _savepoint(connection):
+            for put, _ in group:
+                put.execute_bare(connection)
+    except (StalePairError, sqlite3.IntegrityError):
+        return [(put, done) for put, done in group if _holds(connection, put, done)]
+    return group
 
 
 def _holds(connection: sqlite3.Connection, put: Put, done: asyncio.Future[None]) -> bool:

@@ -110,6 +110,9 @@ class FakeSource:
     def costs(self) -> Costs:
         return self.spent
 
+    def label_names(self) -> list[str]:
+        return list(dict.fromkeys(name for job in self.records() for name in job.labels))
+
     def records(self) -> Iterator[JobRecord]:
         return self.make()
 

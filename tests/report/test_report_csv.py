@@ -13,7 +13,7 @@ from report_factory import EVENING, failed, make_record, many, source_of
 
 from lipsync_batch.jobs import JobRecord, StopReason
 from lipsync_batch.report import write_reports
-from lipsync_batch.report.csv_file import defused, write_csv
+from lipsync_batch.report.csv_file import defused, writing_csv
 
 FORMULA_SIGNS = "=+-@\t\r\n＝＋－＠"  # noqa: RUF001 - the full-width ones are the point
 
@@ -25,7 +25,7 @@ def restored(cell: str) -> str:
 
 def table(*records: JobRecord, labels: tuple[str, ...] = ()) -> list[dict[str, str]]:
     out = io.StringIO(newline="")
-    write_csv(out, labels, records)
+    list(writing_csv(out, labels, records))
     return list(csv.DictReader(io.StringIO(out.getvalue(), newline="")))
 
 

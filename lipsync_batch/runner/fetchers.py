@@ -1,0 +1,249 @@
+"""Where the bytes are fetched: in threads of this process, or in a process of their own.
+
+A small batch is over before another process has started. In a large one the loop's thread shares Python's lock with
+every download: in a process of their own they take nothing from it, and what a video does to the decoder that checks
+it does not end the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import Protocol, Self, cast
+
+from lipsync_batch.fetch import Broken, Expected, Outcome, Stopped, download_client, fetch
+from lipsync_batch.fetch_messages import BreakOff, Bug, Unpacker, Wish, packed
+
+WORKER_FROM = 20
+"""Downloads of a run after which a process of their own pays for its start, which costs as much as some hundred."""
+WORKER = "lipsync_batch.fetch_worker"
+
+
+class Fetcher(Protocol):
+    """Where the bytes are fetched. The path is one that the place can write to."""
+
+    async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome: ...
+
+    def break_off(self) -> None:
+        """Downloads end as `Stopped` from now on, as soon as they can."""
+
+    def close(self) -> None: ...
+
+
+class ThreadFetcher:
+    """In threads of this process: the loop goes on polling while bytes are hashed and checked."""
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="download")
+        self._client = download_client()
+        self._broken_off = False
+
+    async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
+        call = partial(fetch, link, destination, expected=expected, stop=lambda: self._broken_off, client=self._client)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def break_off(self) -> None:
+        self._broken_off = True
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+
+class ProcessFetcher:
+    """In threads at first, and in a process of their own once there are many downloads.
+
+    Downloads that are lost with the process are fetched again in another one, each alone: so a file that ends it takes
+    no other with it, and is known. Where no such process can be had, threads do it all.
+    """
+
+    def __init__(self, threads: int, *, lock: int, environ: Mapping[str, str]) -> None:
+        """`lock` is the descriptor that holds the batch: the process holds it too, for as long as it may write.
+
+        `environ` is what the process may know of the environment.
+        """
+        self._inside = ThreadFetcher(threads)
+        self._start = partial(_Worker.start, threads, lock=lock, environ=environ)
+        self._starting: asyncio.Task[_Worker | None] | None = None
+        self._begun = 0
+        self._broken_off = False
+        self._alone = asyncio.Lock()
+        self._lost = 0
+        """Downloads that were lost with a process, and are not over yet."""
+        self._calm = asyncio.Event()
+        """Set while there are none: as long as there are any, no other begins."""
+        self._calm.set()
+
+    async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
+        self._begun += 1
+        await self._calm.wait()
+        worker = self._ready_worker()
+        if worker is None:
+            return await self._inside.fetch(link, destination, expected)
+        try:
+            return await worker.fetch(link, destination, expected)
+        except _EndedError:
+            return await self._fetch_alone(link, destination, expected)
+
+    def break_off(self) -> None:
+        self._broken_off = True
+        self._inside.break_off()
+        if (worker := self._ready_worker()) is not None:
+            worker.break_off()
+
+    def close(self) -> None:
+        self._inside.close()
+        if self._starting is not None:
+            self._starting.cancel()
+        if (worker := self._ready_worker()) is not None:
+            worker.close()
+
+    async def _fetch_alone(self, link: str, destination: Path, expected: Expected) -> Outcome:
+        self._lost += 1
+        self._calm.clear()
+        try:
+            async with self._alone:
+                worker = await self._living_worker()
+                if self._broken_off:
+                    return Stopped()
+                if worker is None:
+                    return await self._inside.fetch(link, destination, expected)
+                return await worker.fetch(link, destination, expected)
+        except _EndedError as error:
+            return Broken(reason=f"the process that fetches and checks files ended over this one: {error}")
+        finally:
+            self._lost -= 1
+            if not self._lost:
+                self._calm.set()
+
+    def _ready_worker(self) -> _Worker | None:
+        """The process, where it is there by now; it is started once it is worth it."""
+        if self._starting is None and self._begun > WORKER_FROM and not self._broken_off:
+            self._starting = asyncio.create_task(self._begin())
+        if self._starting is None or not self._starting.done() or self._starting.cancelled():
+            return None
+        return self._starting.result()
+
+    async def _living_worker(self) -> _Worker | None:
+        """The process, or another one where it has ended. None where none can be had."""
+        worker = self._ready_worker()
+        if worker is not None and worker.ended:
+            self._starting = asyncio.create_task(self._begin())
+        return None if self._starting is None else await asyncio.shield(self._starting)
+
+    async def _begin(self) -> _Worker | None:
+        try:
+            return await self._start()
+        except (OSError, _EndedError):
+            return None
+
+
+class FetchBugError(RuntimeError):
+    """An exception that `fetch` does not know of, with its traceback."""
+
+
+class _EndedError(Exception):
+    """The process has ended, and what it was fetching is not done."""
+
+
+class _Worker(asyncio.Protocol):
+    """A process that fetches, seen from this one."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.ended = False
+        self._process = process
+        self._unpacker = Unpacker()
+        self._transport: asyncio.Transport | None = None
+        self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting: dict[int, asyncio.Future[Outcome | Bug]] = {}
+        self._numbers = itertools.count()
+
+    @classmethod
+    async def start(cls, threads: int, *, lock: int, environ: Mapping[str, str]) -> Self:
+        """One that is ready. OSError or _EndedError where none can be had."""
+        ours, theirs = socket.socketpair()
+        with ExitStack() as undo:
+            undo.callback(ours.close)
+            with theirs:
+                # -P: a file of the user's may have the name of a module.
+                command = [sys.executable, "-P", "-m", WORKER, str(theirs.fileno()), str(threads)]
+                process = subprocess.Popen(  # noqa: ASYNC220, S603 - a millisecond; nothing of it comes from outside
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(), lock),
+                    env=dict(environ),
+                )
+            worker = cls(process)
+            undo.callback(worker.close)
+            await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=ours)
+            await worker._greeted
+            undo.pop_all()
+        return worker
+
+    async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
+        """_EndedError where the process ends first."""
+        if self.ended:
+            raise _EndedError
+        wish = Wish(next(self._numbers), link, destination, expected)
+        future: asyncio.Future[Outcome | Bug] = asyncio.get_running_loop().create_future()
+        self._waiting[wish.number] = future
+        self._send(wish)
+        outcome = await future
+        if isinstance(outcome, Bug):
+            raise FetchBugError(f"in the process that fetches:\n{outcome.text}")
+        return outcome
+
+    def break_off(self) -> None:
+        self._send(BreakOff())
+
+    def close(self) -> None:
+        """End it at once: what it leaves on disk is what a kill leaves, and the next run goes on there."""
+        self._process.kill()
+        self._process.wait()
+
+    def _send(self, message: object) -> None:
+        if self._transport is not None and not self.ended:
+            self._transport.write(packed(message))
+
+    # Called by the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        for answers in self._unpacker.feed(data):
+            if not self._greeted.done():
+                self._greeted.set_result(None)
+            for number, outcome in answers:
+                if not (future := self._waiting.pop(number)).done():  # it is, where nobody waits any more
+                    future.set_result(outcome)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.ended = True
+        self._process.kill()  # it has ended, or is of no use
+        ended = _EndedError(_how(self._process.wait()))
+        if not self._greeted.done():
+            self._greeted.set_exception(ended)
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(ended)
+        self._waiting.clear()
+
+
+def _how(code: int) -> str:
+    """How a process ended, for people."""
+    if code >= 0:
+        return f"exit code {code}"
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(-code).name}"
+    return f"killed by signal {-code}"
