@@ -119,6 +119,25 @@ async def test_put_of_a_caller_that_was_cancelled_is_written(notes: Path, disk: 
     assert written(notes) == {"a"}
 
 
+def test_put_that_waits_for_another_program_is_written_though_everything_is_cancelled(notes: Path, disk: Disk) -> None:
+    """Its caller was cancelled with the loop; what it told the writer may be all that is known of a paid call."""
+    holder = sqlite3.connect(notes, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    writer = GroupWriter(notes, connect, disk.journal)
+
+    async def put() -> None:
+        task = asyncio.ensure_future(writer.put(insert("a")))
+        await asyncio.sleep(0.2)
+        assert not task.done()
+        threading.Timer(0.2, holder.execute, ["ROLLBACK"]).start()
+
+    asyncio.run(put())
+    writer.close()
+    holder.close()
+
+    assert written(notes) == {"a"}
+
+
 async def test_what_is_put_while_a_commit_is_on_its_way_goes_into_the_next(notes: Path, disk: Disk) -> None:
     """It must not slip into a transaction that is being committed, nor be lost when the writer is closed."""
     writer = GroupWriter(notes, connect, disk.journal)

@@ -137,8 +137,7 @@ class Wire:
                 response = await client.send(request, stream=True, auth=auth)
                 try:
                     answer = Answer(status=response.status_code, headers=response.headers, secrets=self._secrets)
-                    encoded = "Content-Encoding" in response.headers  # not asked for, but some servers do it
-                    chunks = response.aiter_bytes() if encoded else response.aiter_raw()
+                    chunks = response.aiter_bytes()
                     async for chunk in chunks:
                         body += chunk
                         if len(body) > MOST_BYTES:

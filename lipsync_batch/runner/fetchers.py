@@ -23,7 +23,7 @@ from typing import Protocol, Self, cast
 from lipsync_batch.fetch import Broken, Expected, Outcome, Stopped, download_client, fetch
 from lipsync_batch.fetch_messages import BreakOff, Bug, Unpacker, Wish, packed
 
-WORKER_FROM = 20
+WORKER_FROM = 8
 """Downloads of a run after which a process of their own pays for its start, which costs as much as some hundred."""
 WORKER = "lipsync_batch.fetch_worker"
 

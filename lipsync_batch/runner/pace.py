@@ -73,7 +73,8 @@ class Pace:
         if known is None or known.keys() != {field.name for field in fields(cls)}:
             return None
         pace = cls(**known)
-        if pace.cut_at > now or pace.next_at > now + LONGEST_PAUSE or pace.opens_at > now + 60 * LONGEST_PAUSE:
+        farthest = now + LONGEST_PAUSE + (2.0 / pace.per_second if pace.per_second else 0.0)
+        if pace.cut_at > now or pace.next_at > farthest or pace.opens_at > now + 60 * LONGEST_PAUSE:
             never = float("-inf")
             return replace(pace, cut_at=never, closed_at=never, opens_at=never, next_at=now, pause=0.0, row=0)
         return pace

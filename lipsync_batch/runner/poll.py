@@ -250,6 +250,7 @@ class PollLane:
             case Errored():
                 await self._errored(tracked, answer)
             case NotFound():
+                self._context.throttle.accepted(permit)
                 await self._not_found(tracked)
             case Throttled(retry_after=retry_after):
                 pause = self._context.throttle.refused(permit, retry_after)

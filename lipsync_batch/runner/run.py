@@ -13,7 +13,7 @@ from typing import Any
 from lipsync_batch.capabilities import MIB
 from lipsync_batch.files import LOWEST_FREE
 from lipsync_batch.jobs import StopReason
-from lipsync_batch.providers.base import PROBE, Denied, NotFound, Running, Unavailable
+from lipsync_batch.providers.base import PROBE, Throttled, Unavailable
 from lipsync_batch.runner.context import Context, unless
 from lipsync_batch.runner.download import DownloadLane
 from lipsync_batch.runner.fetchers import Fetcher
@@ -108,7 +108,8 @@ class Run:
             permit = context.throttle.take() or await unless(context.stop.requested, context.throttle.acquire())
             if permit is None:
                 continue
-            step = self._take(permit)
+            self._end_if_over()  # patience may have come to its end while the permit was waited for
+            step = None if context.stop.requested.is_set() else self._take(permit)
             if step is None:
                 permit.unused()
                 continue
@@ -146,14 +147,20 @@ class Run:
 
     async def _probe(self, permit: Permit) -> None:
         """Ask whether the service answers at all; only then may a submit go out again."""
-        breaker = self._context.breaker
+        breaker, throttle = self._context.breaker, self._context.throttle
         breaker.probe_failed()  # schedules the next one; an answer closes the breaker
         try:
             answer = await self._context.provider.check(PROBE)
         finally:
             permit.answered()
-        if isinstance(answer, NotFound | Running | Denied) or not isinstance(answer, Unavailable):
-            breaker.probe_answered()
+        match answer:
+            case Unavailable():
+                return
+            case Throttled(retry_after=retry_after):
+                throttle.refused(permit, retry_after)
+            case _:
+                throttle.accepted(permit)
+        breaker.probe_answered()
 
     def _wait_seconds(self) -> float | None:
         """How long until a request may be of use that only time holds back, or patience is at its end."""
@@ -167,9 +174,11 @@ class Run:
 
     def _patience_left(self) -> float | None:
         """Seconds until the run gives up; None while a generation or a download is expected to come to an end."""
-        if not self._polls.only_overdue() or not self._downloads.idle or self._submits.next_turn() is not None:
-            return None
         context = self._context
+        if not self._polls.only_overdue() or not self._downloads.idle:
+            return None
+        if self._submits.next_turn() is not None and not context.throttle.is_trying:
+            return None
         patience = max(context.options.patience, 2 * context.throttle.window)
         return context.moved_at + patience - context.clock.now()
 

@@ -38,6 +38,7 @@ async def settle(context: Context) -> None:
             permit.answered()
         match page:
             case ChargePage(charges=charges, next_cursor=next_cursor):
+                context.throttle.accepted(permit)
                 await _keep(context, charges)
                 if next_cursor is None or next_cursor in seen:
                     return
@@ -47,7 +48,10 @@ async def settle(context: Context) -> None:
                 text = f"the account's charges cannot be read with this key, so costs stay as quoted: {message}"
                 context.events.emit(Noticed(message=text))
                 return
-            case Throttled() | Unavailable():
+            case Throttled(retry_after=retry_after):
+                context.throttle.refused(permit, retry_after)
+                return
+            case Unavailable():
                 return
 
 

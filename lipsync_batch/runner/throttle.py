@@ -38,6 +38,10 @@ RALLY = 15.0
 """Seconds between two looks at whether other runs are still alive."""
 
 
+Change = Callable[[Pace, float], Pace]
+"""What a pace is after something happened, at an instant of the clock."""
+
+
 class Permit:
     """The right to send one request. Exactly one of `answered` and `unused` must follow."""
 
@@ -83,6 +87,9 @@ class Throttle:
         self._unused = 0
         self._in_flight = 0
         self._answered = 0
+        self._earlier = 0
+        self._missed: list[Change] = []
+        """What was learned while another process held what is shared: it is told the others later."""
         self._arrived_by = 0.0
         self._shortest_trip = float("inf")
         self._wait = 0.0
@@ -135,9 +142,8 @@ class Throttle:
         self.refusals += 1
         self._unused += self._ready  # none of what is in hand leaves now
         self._ready = 0
-        self._shared(
-            self._change,
-            lambda pace, now: pace.refused(now, left_at=permit.left_at, retry_after=retry_after, given=self._given),
+        self._change(
+            lambda pace, now: pace.refused(now, left_at=permit.left_at, retry_after=retry_after, given=self._given)
         )
         self._changed.set()
         return max(0.0, self._pace.opens_at - self._clock.now())
@@ -145,22 +151,28 @@ class Throttle:
     def was_too_fast(self) -> None:
         """A request was refused for their number, as is known now that others were taken: slower, without a pause."""
         self.refusals += 1
-        self._shared(self._change, lambda pace, now: pace.cut(now, self._given))
+        self._change(lambda pace, now: pace.cut(now, self._given))
 
     def accepted(self, permit: Permit) -> None:
         """A request was taken."""
         if self._pace.row:
-            self._shared(self._change, lambda pace, now: pace.accepted(now, left_at=permit.left_at))
+            self._change(lambda pace, now: pace.accepted(now, left_at=permit.left_at))
             self._changed.set()
 
     def count_earlier(self, requests: int) -> None:
         """Requests that this process sent before the run, which the provider counts like any other."""
-        self._shared(lambda: self._memory.count(requests, at=self._clock.now()))
+        self._earlier += requests
+        self._shared(self._settle_up, self._clock.now())
 
     @property
     def is_closed(self) -> bool:
         """Whether a refusal holds back every request for now."""
         return self.closed_for > 0.0
+
+    @property
+    def is_trying(self) -> bool:
+        """Whether requests were refused, and none was taken since."""
+        return self._pace.row > 0
 
     @property
     def closed_for(self) -> float:
@@ -203,26 +215,30 @@ class Throttle:
 
     # What is shared, each step as a whole
 
-    def _shared(self, step: Callable[..., None], *args: object) -> None:
-        """Do something to what is shared. Where another process holds it, nothing is done, and tried again soon."""
+    def _shared(self, step: Callable[..., None], *args: object) -> bool:
+        """Do something to what is shared. Where another process holds it, nothing is done; whether it was."""
         try:
             with self._memory.exclusive():
                 if not self._joined:
                     self._join()
+                for change in self._missed:
+                    self._apply(change)
+                self._missed.clear()
                 step(*args)
         except BusyError as error:
             now = self._clock.now()
-            self._held_since = self._held_since or now
+            self._held_since = now if self._held_since is None else self._held_since
             self._wait = OTHERS_LOOK
             if now - self._held_since < HELD_TOO_LONG:
-                return
+                self._flush_soon()  # looks again, also where nothing else does: it may be held for a moment only
+                return False
             self._alone(str(error))
-            self._shared(step, *args)
+            return self._shared(step, *args)
         except LostError as error:
             self._alone(str(error))
-            self._shared(step, *args)
-        else:
-            self._held_since = None
+            return self._shared(step, *args)
+        self._held_since = None
+        return True
 
     def _alone(self, why: str) -> None:
         """Go on without the others: only the pace of requests suffers."""
@@ -231,6 +247,7 @@ class Throttle:
         self._memory = AccountMemory.alone()
         self._joined = False
         self._held_since = None
+        self._missed.clear()  # the pace that is taken along knows it
 
     def _join(self) -> None:
         now = self._clock.now()
@@ -245,7 +262,7 @@ class Throttle:
 
     def _reserve(self, now: float) -> None:
         """Take requests out of what may leave now, or find out how long that takes."""
-        if self._unused or self._answered or self._ready:
+        if self._unused or self._answered or self._ready or self._earlier:
             self._settle_up(now)
         if now >= self._looked_at + RALLY:
             self._looked_at = now
@@ -288,13 +305,21 @@ class Throttle:
             self._memory.answered(self._answered, at=min(now, self._arrived_by))
         if back := self._unused + self._ready:
             self._memory.took(-back)
-        self._answered = self._unused = self._ready = 0
+        if self._earlier:
+            self._memory.count(self._earlier, at=now)
+        self._answered = self._unused = self._ready = self._earlier = 0
         self._arrived_by = 0.0
 
     def _recalled(self, now: float) -> Pace:
         return Pace.read(self._memory.recall(self._name), now=now) or self._pace
 
-    def _change(self, change: Callable[[Pace, float], Pace]) -> None:
+    def _change(self, change: Change) -> None:
+        """Learn something: for all runs, or for this one at once and for the others as soon as they let go."""
+        if not self._shared(self._apply, change):
+            self._pace = change(self._pace, self._clock.now())
+            self._missed.append(change)
+
+    def _apply(self, change: Change) -> None:
         now = self._clock.now()
         self._keep(change(self._recalled(now), now))
 
@@ -312,5 +337,5 @@ class Throttle:
         now = self._clock.now()
         if self._ready and now <= self._ready_until:
             self._flush_soon()
-        elif self._answered or self._unused or self._ready:
+        elif self._answered or self._unused or self._ready or self._held_since is not None:
             self._shared(self._settle_up, now)

@@ -50,11 +50,6 @@ class Put:
     lines: Sequence[str] = ()
 
     def execute(self, connection: sqlite3.Connection) -> None:
-        """Run inside a savepoint: a put that fails takes nothing else of its group with it."""
-        with _savepoint(connection):
-            self.execute_bare(connection)
-
-    def execute_bare(self, connection: sqlite3.Connection) -> None:
         for statement in self.statements:
             statement.execute(connection)
 
@@ -146,16 +141,24 @@ class GroupWriter:
             self._at_work = None
 
     async def _commit(self, group: list[tuple[Put, asyncio.Future[None]]]) -> None:
-        held: list[tuple[Put, asyncio.Future[None]]] = []
         try:
             await self._begin()
-            try:
-                held = _held(self._connection, group)
-                await self._on_disk(self._make_durable, [line for put, _ in held for line in put.lines])
-            except BaseException:
-                _undo(self._connection)
-                raise
+        except asyncio.CancelledError:
+            self._waiting[:0] = group  # `close` writes what a cancelled caller has put
+            raise
         except Exception as error:  # noqa: BLE001 - a full disk or a broken one: every caller of the group must hear it
+            _tell(group, error)
+        else:
+            await self._write(group)
+
+    async def _write(self, group: list[tuple[Put, asyncio.Future[None]]]) -> None:
+        try:
+            held = _held(self._connection, group)
+            await self._on_disk(self._make_durable, [line for put, _ in held for line in put.lines])
+        except BaseException as error:
+            _undo(self._connection)
+            if not isinstance(error, Exception):
+                raise
             _tell(group, error)
         else:
             _tell(held)
@@ -245,15 +248,17 @@ def _held(
     try:
         with _savepoint(connection):
             for put, _ in group:
-                put.execute_bare(connection)
+                put.execute(connection)
     except (StalePairError, sqlite3.IntegrityError):
         return [(put, done) for put, done in group if _holds(connection, put, done)]
     return group
 
 
 def _holds(connection: sqlite3.Connection, put: Put, done: asyncio.Future[None]) -> bool:
+    """Execute a put in a savepoint of its own, so that one that fails takes nothing else of its group with it."""
     try:
-        put.execute(connection)
+        with _savepoint(connection):
+            put.execute(connection)
     except (StalePairError, sqlite3.IntegrityError) as error:
         if not done.done():
             done.set_exception(error)

@@ -127,6 +127,21 @@ def test_pauses_grow_while_nothing_is_taken() -> None:
     assert pace.accepted(now, left_at=now).refused(now, left_at=now, retry_after=None).pause <= 1.0
 
 
+def test_slow_pace_is_remembered_as_it_is() -> None:
+    """Its next request may be most of a minute away: that is no instant from before the machine was started."""
+    pace = Pace()
+    now = 0.0
+    for _ in range(60):
+        now += pace.wait(now)
+        pace = pace.spend(1, now)
+        now += 0.1
+        pace = pace.refused(now, left_at=now - 0.1, retry_after=None)
+    assert pace.row == 60
+    assert pace.next_at > now + 20.0
+
+    assert Pace.read(pace.as_dict(), now=now) == pace
+
+
 def test_given_rate_that_is_too_high_is_lowered_and_found_again() -> None:
     """--rate is a promise of the user's about the account; where it does not hold, what holds is found."""
     server = LimitedServer(10)

@@ -128,6 +128,18 @@ def test_submit_that_was_refused_once_for_no_known_reason_costs_one_poll(night: 
     assert night.clock.now() < 2.5 * 34
 
 
+@pytest.mark.parametrize("kind", [Refusal.THROTTLED, Refusal.NO_SLOT])
+def test_account_that_takes_nothing_any_more_does_not_keep_the_run_for_ever(night: Night, kind: Refusal) -> None:
+    """Every submit is refused, and nothing of ours is alive: that may be over soon, but not after --patience."""
+    night.provider.submitting = lambda *_: refusal(kind)
+    night.holds(jobs(3))
+
+    assert night.run(patience=600.0) is StopReason.PATIENCE
+
+    assert night.counts() == {State.PENDING: 3}
+    assert 600.0 <= night.clock.now() <= 660.0
+
+
 def test_stuck_generation_holds_its_slot_only_until_it_is_overdue(night: Night) -> None:
     """It may never end: the others go on without it, and it costs ever fewer polls."""
     night.provider.seconds = 10.0

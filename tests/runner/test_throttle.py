@@ -220,6 +220,36 @@ def test_memory_that_another_process_holds_does_not_stop_the_run(clock: VirtualC
     assert "for this run alone" in said[0]
 
 
+def test_what_is_learned_while_the_memory_is_held_is_told_the_others_later(clock: VirtualClock, tmp_path: Path) -> None:
+    """A refusal, and what was sent before the run: at once for this run, and for the others when they let go."""
+    path = tmp_path / "account.db"
+
+    async def runs() -> None:
+        said: list[str] = []
+        this = Throttle(clock, rate=Rate(20, 1.0), memory=AccountMemory.open(path), notice=said.append)
+        other = Throttle(clock, rate=Rate(20, 1.0), memory=AccountMemory.open(path))
+        permit = await this.acquire()
+        (await other.acquire()).answered()
+        await clock.sleep(2.0)
+        holder = sqlite3.connect(path, isolation_level=None)
+        for _ in range(3):  # for moments only, some time apart: that is no reason to go on alone
+            holder.execute("BEGIN IMMEDIATE")
+            permit.answered()
+            this.refused(permit, 20.0)
+            this.count_earlier(1)
+            assert this.take() is None
+            holder.execute("ROLLBACK")
+            await clock.sleep(0.2)
+            assert other.take() is None
+            assert 15.0 < other.closed_for <= 20.0
+            await clock.sleep(40.0)
+            permit = await this.acquire()
+        assert not said
+        holder.close()
+
+    run(clock, runs)
+
+
 def test_damaged_memory_is_made_anew(tmp_path: Path) -> None:
     """What it knew is learned again; no run is refused for it."""
     path = tmp_path / "account.db"
