@@ -15,6 +15,16 @@ LENGTH = struct.Struct("!I")
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """The first thing that the process says.
+
+    A version other than the run's says that the program was updated meanwhile: the two would misunderstand each other.
+    """
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Wish:
     """A file to fetch, by a number of the asker's."""
 
@@ -37,7 +47,7 @@ class Bug:
 
 
 Answers = list[tuple[int, Outcome | Bug]]
-"""Wishes' numbers, and what came of them. An empty one says that the process is ready."""
+"""Wishes' numbers, and what came of them."""
 
 
 def packed(message: object) -> bytes:

@@ -13,10 +13,13 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from lipsync_batch.fetch import Outcome, download_client, fetch
-from lipsync_batch.fetch_messages import Answers, BreakOff, Bug, Unpacker, Wish, packed
+from lipsync_batch.fetch_messages import Answers, BreakOff, Bug, Ready, Unpacker, Wish, packed
+from lipsync_batch.version import VERSION
 
 MOST_ANSWERS = 64
 """In a message."""
@@ -35,7 +38,7 @@ class Worker:
     def run(self) -> None:
         """Until the socket is closed at the other end."""
         threading.Thread(target=self._answer, daemon=True).start()
-        self._wire.sendall(packed([]))
+        self._wire.sendall(packed(Ready(VERSION)))
         unpacker = Unpacker()
         while piece := self._wire.recv(64 * 1024):
             for message in unpacker.feed(piece):
@@ -60,11 +63,12 @@ class Worker:
 
     def _answer(self) -> None:
         """Send what there is, many at once where they come quickly: each message wakes the other process."""
-        while True:
-            answers: Answers = [self._answers.get()]
-            while len(answers) < MOST_ANSWERS and not self._answers.empty():
-                answers.append(self._answers.get())
-            self._wire.sendall(packed(answers))
+        with _ending_with_it():
+            while True:
+                answers: Answers = [self._answers.get()]
+                while len(answers) < MOST_ANSWERS and not self._answers.empty():
+                    answers.append(self._answers.get())
+                self._wire.sendall(packed(answers))
 
 
 def main() -> None:
@@ -74,10 +78,23 @@ def main() -> None:
 
     os.nice(5)  # what keeps the account busy goes first
     descriptor, threads = map(int, sys.argv[1:])
-    try:
+    with _ending_with_it():
         Worker(socket.socket(fileno=descriptor), threads).run()
+
+
+@contextmanager
+def _ending_with_it() -> Iterator[None]:
+    """The process ends with what the block does, at once: no thread is waited for."""
+    code = 1
+    try:
+        yield
+        code = 0
+    except OSError:  # the other process is gone
+        code = 0
+    except BaseException:  # noqa: BLE001 - told below; the other process goes on without this one
+        traceback.print_exc()
     finally:
-        os._exit(0)  # no thread is waited for
+        os._exit(code)
 
 
 if __name__ == "__main__":

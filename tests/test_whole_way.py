@@ -9,8 +9,10 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from command import KEY, environment, run, start
 from media_factory import make_audio, make_video
@@ -99,6 +101,24 @@ def test_key_goes_to_the_api_alone_and_into_no_file(folder: Path, api: OtherApi)
     assert KEY not in ended.stdout + ended.stderr
     shared = [path for path in written if "_batch" not in path.parts]
     assert not [path for path in shared if b"s3cr3t" in path.read_bytes()]
+
+
+def test_process_that_fetches_knows_no_key(folder: Path, api: OtherApi) -> None:
+    """What it is sent comes from servers that nobody vouches for."""
+    manifest = write_csv(folder / "spring.csv", 60)
+
+    going_on = start("run", manifest, env=environment(folder, api.url), cwd=folder)
+    told: dict[str, str] = {}
+    while going_on.poll() is None and not told:
+        time.sleep(0.01)
+        with suppress(psutil.Error):
+            for child in psutil.Process(going_on.pid).children():
+                told = child.environ() if "lipsync_batch.fetch_worker" in child.cmdline() else told
+    going_on.communicate()
+
+    assert going_on.returncode == 0
+    assert "PATH" in told
+    assert KEY not in told.values()
 
 
 def test_escaped_slashes_reach_the_cdn_as_they_are(folder: Path, api: OtherApi) -> None:

@@ -21,10 +21,15 @@ from pathlib import Path
 from typing import Protocol, Self, cast
 
 from lipsync_batch.fetch import Broken, Expected, Outcome, Stopped, download_client, fetch
-from lipsync_batch.fetch_messages import BreakOff, Bug, Unpacker, Wish, packed
+from lipsync_batch.fetch_messages import BreakOff, Bug, Ready, Unpacker, Wish, packed
+from lipsync_batch.version import VERSION
 
 WORKER_FROM = 8
 """Downloads of a run after which a process of their own pays for its start, which costs as much as some hundred."""
+STARTS_WITHIN = 30.0
+"""Seconds."""
+ENDS_WITHIN = 1.0
+"""Seconds in which a process that was killed is gone, unless a disk holds it."""
 WORKER = "lipsync_batch.fetch_worker"
 
 
@@ -75,6 +80,8 @@ class ProcessFetcher:
         self._start = partial(_Worker.start, threads, lock=lock, environ=environ)
         self._starting: asyncio.Task[_Worker | None] | None = None
         self._begun = 0
+        self._in_vain = False
+        """A process ended by itself, without a crash: it cannot do its work, and another one could not."""
         self._broken_off = False
         self._alone = asyncio.Lock()
         self._lost = 0
@@ -86,12 +93,15 @@ class ProcessFetcher:
     async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
         self._begun += 1
         await self._calm.wait()
+        if self._broken_off:
+            return Stopped()
         worker = self._ready_worker()
         if worker is None:
             return await self._inside.fetch(link, destination, expected)
         try:
             return await worker.fetch(link, destination, expected)
-        except _EndedError:
+        except _EndedError as ended:
+            self._in_vain |= ended.by_itself
             return await self._fetch_alone(link, destination, expected)
 
     def break_off(self) -> None:
@@ -102,24 +112,28 @@ class ProcessFetcher:
 
     def close(self) -> None:
         self._inside.close()
-        if self._starting is not None:
-            self._starting.cancel()
-        if (worker := self._ready_worker()) is not None:
-            worker.close()
+        if self._starting is None:
+            return
+        self._starting.cancel()
+        if self._starting.done() and not self._starting.cancelled() and not self._starting.exception():
+            worker = self._starting.result()
+            if worker is not None:
+                worker.close()
 
     async def _fetch_alone(self, link: str, destination: Path, expected: Expected) -> Outcome:
         self._lost += 1
         self._calm.clear()
         try:
             async with self._alone:
-                worker = await self._living_worker()
                 if self._broken_off:
                     return Stopped()
+                worker = await self._living_worker()
                 if worker is None:
                     return await self._inside.fetch(link, destination, expected)
                 return await worker.fetch(link, destination, expected)
-        except _EndedError as error:
-            return Broken(reason=f"the process that fetches and checks files ended over this one: {error}")
+        except _EndedError as ended:
+            self._in_vain |= ended.by_itself
+            return Broken(reason=f"the process that fetches and checks files ended over this one: {ended}")
         finally:
             self._lost -= 1
             if not self._lost:
@@ -127,6 +141,8 @@ class ProcessFetcher:
 
     def _ready_worker(self) -> _Worker | None:
         """The process, where it is there by now; it is started once it is worth it."""
+        if self._in_vain:
+            return None
         if self._starting is None and self._begun > WORKER_FROM and not self._broken_off:
             self._starting = asyncio.create_task(self._begin())
         if self._starting is None or not self._starting.done() or self._starting.cancelled():
@@ -135,8 +151,10 @@ class ProcessFetcher:
 
     async def _living_worker(self) -> _Worker | None:
         """The process, or another one where it has ended. None where none can be had."""
+        if self._in_vain:
+            return None
         worker = self._ready_worker()
-        if worker is not None and worker.ended:
+        if worker is not None and worker.ended is not None:
             self._starting = asyncio.create_task(self._begin())
         return None if self._starting is None else await asyncio.shield(self._starting)
 
@@ -154,12 +172,17 @@ class FetchBugError(RuntimeError):
 class _EndedError(Exception):
     """The process has ended, and what it was fetching is not done."""
 
+    def __init__(self, code: int | None) -> None:
+        """`code` as `subprocess` has it; None where the process does not even end when it is killed."""
+        super().__init__(_how(code))
+        self.by_itself = code is not None and code >= 0
+
 
 class _Worker(asyncio.Protocol):
     """A process that fetches, seen from this one."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.ended = False
+        self.ended: _EndedError | None = None
         self._process = process
         self._unpacker = Unpacker()
         self._transport: asyncio.Transport | None = None
@@ -171,6 +194,7 @@ class _Worker(asyncio.Protocol):
     async def start(cls, threads: int, *, lock: int, environ: Mapping[str, str]) -> Self:
         """One that is ready. OSError or _EndedError where none can be had."""
         ours, theirs = socket.socketpair()
+        theirs.setblocking(True)  # noqa: FBT003 - whatever `socket.setdefaulttimeout` was told
         with ExitStack() as undo:
             undo.callback(ours.close)
             with theirs:
@@ -181,19 +205,21 @@ class _Worker(asyncio.Protocol):
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(), lock),
+                    process_group=0,  # Ctrl-C is for this process, which tells that one
                     env=dict(environ),
                 )
             worker = cls(process)
             undo.callback(worker.close)
-            await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=ours)
-            await worker._greeted
+            async with asyncio.timeout(STARTS_WITHIN):
+                await asyncio.get_running_loop().create_unix_connection(lambda: worker, sock=ours)
+                await worker._greeted
             undo.pop_all()
         return worker
 
     async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
         """_EndedError where the process ends first."""
-        if self.ended:
-            raise _EndedError
+        if self.ended is not None:
+            raise self.ended
         wish = Wish(next(self._numbers), link, destination, expected)
         future: asyncio.Future[Outcome | Bug] = asyncio.get_running_loop().create_future()
         self._waiting[wish.number] = future
@@ -208,11 +234,24 @@ class _Worker(asyncio.Protocol):
 
     def close(self) -> None:
         """End it at once: what it leaves on disk is what a kill leaves, and the next run goes on there."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._kill()
+
+    def _ended_with(self) -> int | None:
+        """Its exit code. Its socket is closed: it has ended, or is of no use any more."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(ENDS_WITHIN)
+        return self._kill()
+
+    def _kill(self) -> int | None:
         self._process.kill()
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(ENDS_WITHIN)
+        return None
 
     def _send(self, message: object) -> None:
-        if self._transport is not None and not self.ended:
+        if self._transport is not None and self.ended is None:
             self._transport.write(packed(message))
 
     # Called by the loop
@@ -221,27 +260,37 @@ class _Worker(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        for answers in self._unpacker.feed(data):
-            if not self._greeted.done():
-                self._greeted.set_result(None)
-            for number, outcome in answers:
+        for message in self._unpacker.feed(data):
+            if isinstance(message, Ready):
+                self._greet(message)
+                continue
+            for number, outcome in message:
                 if not (future := self._waiting.pop(number)).done():  # it is, where nobody waits any more
                     future.set_result(outcome)
 
+    def _greet(self, ready: Ready) -> None:
+        if self._greeted.done():
+            return
+        if ready.version == VERSION:
+            self._greeted.set_result(None)
+        else:
+            self._greeted.set_exception(_EndedError(0))
+
     def connection_lost(self, _: Exception | None) -> None:
-        self.ended = True
-        self._process.kill()  # it has ended, or is of no use
-        ended = _EndedError(_how(self._process.wait()))
+        ended = self.ended = _EndedError(self._ended_with())
         if not self._greeted.done():
             self._greeted.set_exception(ended)
+            self._greeted.exception()  # perhaps nobody waits for it any more
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(ended)
         self._waiting.clear()
 
 
-def _how(code: int) -> str:
+def _how(code: int | None) -> str:
     """How a process ended, for people."""
+    if code is None:
+        return "it answers no more"
     if code >= 0:
         return f"exit code {code}"
     with suppress(ValueError):

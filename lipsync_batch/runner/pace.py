@@ -33,6 +33,8 @@ CATCH_UP = 0.02
 """Seconds by which a request may be late without a later one having to be."""
 SHORTEST_PAUSE = 0.05
 LONGEST_PAUSE = 20.0
+FARTHEST_GATE = 3_600.0 + LONGEST_PAUSE
+"""A Retry-After is believed up to an hour."""
 ANSWER_SECONDS = 5.0
 """So long the answer to a single try is waited for before there is another one."""
 PROOF = 30.0
@@ -74,7 +76,7 @@ class Pace:
             return None
         pace = cls(**known)
         farthest = now + LONGEST_PAUSE + (2.0 / pace.per_second if pace.per_second else 0.0)
-        if pace.cut_at > now or pace.next_at > farthest or pace.opens_at > now + 60 * LONGEST_PAUSE:
+        if pace.cut_at > now or pace.next_at > farthest or pace.opens_at > now + FARTHEST_GATE:
             never = float("-inf")
             return replace(pace, cut_at=never, closed_at=never, opens_at=never, next_at=now, pause=0.0, row=0)
         return pace

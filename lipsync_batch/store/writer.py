@@ -120,6 +120,7 @@ class GroupWriter:
         if group:
             held: list[tuple[Put, asyncio.Future[None]]] = []
             try:
+                self._connection.execute(f"PRAGMA busy_timeout = {self._patience}")
                 with _transaction(self._connection):
                     held = _held(self._connection, group)
                     self._journal([line for put, _ in held for line in put.lines])
@@ -134,21 +135,21 @@ class GroupWriter:
         try:
             while self._waiting:
                 await asyncio.sleep(GATHER_SECONDS)
-                group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
-                if group:  # else the writer was closed meanwhile, and has written it
-                    await self._commit(group)
+                if self._waiting:  # else the writer was closed meanwhile, and has written it
+                    await self._commit()
         finally:
             self._at_work = None
 
-    async def _commit(self, group: list[tuple[Put, asyncio.Future[None]]]) -> None:
+    async def _commit(self) -> None:
         try:
             await self._begin()
-        except asyncio.CancelledError:
-            self._waiting[:0] = group  # `close` writes what a cancelled caller has put
-            raise
         except Exception as error:  # noqa: BLE001 - a full disk or a broken one: every caller of the group must hear it
+            group, self._waiting = self._waiting, []
             _tell(group, error)
-        else:
+            return
+        # Not before: until here, `close` writes what waits, though all else may have been cancelled.
+        group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+        if group:
             await self._write(group)
 
     async def _write(self, group: list[tuple[Put, asyncio.Future[None]]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -20,6 +21,7 @@ from cdn import Answer, Cdn, Request, Wire, file
 from lipsync_batch import lock
 from lipsync_batch.fetch import Broken, Expected, Fetched, Outcome, Stopped
 from lipsync_batch.fetch_messages import Unpacker, Wish, packed
+from lipsync_batch.runner import fetchers
 from lipsync_batch.runner.fetchers import WORKER_FROM, FetchBugError, ProcessFetcher
 
 CONTENT = b"\0\0\0\x18ftypmp42" + b"not a video, but of the right length" * 100
@@ -33,6 +35,13 @@ def fetcher(tmp_path: Path):
     """Makes fetchers as a run has them, inside a running loop."""
     with lock.held(tmp_path) as descriptor:
         yield lambda: ProcessFetcher(8, lock=descriptor, environ={**os.environ, "SHOWN": "yes"})
+
+
+class Unknown(Wish):
+    """A message that the process cannot read."""
+
+    def __reduce__(self):
+        return (int, ("no number",))
 
 
 def workers(parent: int | None = None) -> list[psutil.Process]:
@@ -183,6 +192,51 @@ def test_without_a_process_threads_do_it_all(fetcher, tmp_path: Path, monkeypatc
         for executable in ("/bin/false", str(tmp_path / "missing")):
             monkeypatch.setattr(sys, "executable", executable)
             assert all(isinstance(outcome, Fetched) for outcome in asyncio.run(run()))
+
+
+@pytest.mark.parametrize("trouble", ["another version", "nothing it can do"])
+def test_process_that_cannot_do_its_work_is_done_without(
+    fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """The program was updated while the run went on: its new parts and the old ones do not go together."""
+    if trouble == "another version":
+        monkeypatch.setattr(fetchers, "VERSION", "0.0.1")
+    else:
+        monkeypatch.setattr(fetchers, "Wish", Unknown)
+
+    async def run() -> list[Outcome]:
+        fetches = fetcher()
+        outcomes = []
+        for number in range(3 * WORKER_FROM):
+            outcomes.append(await fetches.fetch(cdn.url(f"/{number}"), tmp_path / str(number), WHOLE))
+            await asyncio.sleep(0.05)
+        fetches.close()
+        assert not workers()
+        return outcomes
+
+    with Cdn(file(CONTENT)) as cdn:
+        assert all(isinstance(outcome, Fetched) for outcome in asyncio.run(run()))
+
+
+def test_process_starts_whatever_the_time_out_of_new_sockets_is(fetcher, tmp_path: Path) -> None:
+    """Who uses the library may have set one for all that their program does."""
+
+    async def run() -> Outcome:
+        fetches = fetcher()
+        await warmed_up(fetches, cdn, tmp_path)
+        await asyncio.sleep(0.2)
+        outcome = await fetches.fetch(cdn.url("/after"), tmp_path / "after", WHOLE)
+        assert workers()
+        fetches.close()
+        return outcome
+
+    before = socket.getdefaulttimeout()
+    with Cdn(file(CONTENT)) as cdn:
+        socket.setdefaulttimeout(30.0)
+        try:
+            assert isinstance(asyncio.run(run()), Fetched)
+        finally:
+            socket.setdefaulttimeout(before)
 
 
 def test_downloads_break_off_where_they_stand(fetcher, tmp_path: Path) -> None:
