@@ -1,0 +1,31 @@
+"""Texts out of files: plain text, and subtitles (SRT, WebVTT), whose cues are joined in their order."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lipsync_batch.manifest.encoding import check_text, open_text
+
+ENDINGS = frozenset({".txt", ".srt", ".vtt"})
+_TIMES = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}\s*-->")
+_MARKUP = re.compile(r"</?[^<>]*>|\{\\[^{}]*\}")
+
+
+def text_of(path: Path) -> str:
+    """What is said in a file, in one line; "" where it says nothing. ManifestError where it cannot be read as text."""
+    check_text(path)
+    with open_text(path) as file:
+        content = file.read()
+    lines = content.splitlines() if path.suffix.lower() == ".txt" else _spoken(content)
+    return " ".join(" ".join(lines).split())
+
+
+def _spoken(content: str) -> list[str]:
+    """The lines of all cues, without numbers, times and markup. A block without times is a header or a note."""
+    spoken = []
+    for block in re.split(r"\n\s*\n", "\n".join(content.splitlines())):
+        lines = block.split("\n")
+        times = next((number for number, line in enumerate(lines) if _TIMES.match(line)), len(lines))
+        spoken += [_MARKUP.sub("", line) for line in lines[times + 1 :]]
+    return spoken

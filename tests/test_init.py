@@ -1,0 +1,220 @@
+"""`lipsync-batch init`: a manifest of what is there, that `plan` takes as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command import environment, run
+from media_factory import make_audio, make_video
+
+from lipsync_batch.drafting import draft_of
+from lipsync_batch.drafting.languages import is_language, language_after
+from lipsync_batch.drafting.subtitles import text_of
+from lipsync_batch.drafting.text import manifest_text
+from lipsync_batch.errors import UsageError
+from lipsync_batch.manifest import Manifest
+
+SRT = """1
+00:00:00,000 --> 00:00:01,500
+<i>Guten Tag,</i>
+{\\an8}liebe Leute.
+
+2
+00:00:01,500 --> 00:00:02,000
+Bis bald.
+"""
+VTT = """WEBVTT - a title
+
+NOTE
+not this --> nor this
+
+STYLE
+::cue { color: red }
+
+intro
+00:00.000 --> 00:01.000 align:start
+<v Ada>Bonjour.</v>
+"""
+
+
+def laid_out(folder: Path, *names: str) -> Path:
+    """Empty files; what is in them is asked when the manifest is planned."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        if path.suffix in {".srt", ".txt", ".vtt"}:
+            path.write_text({".srt": SRT, ".txt": "Hello\n there.", ".vtt": VTT}[path.suffix], encoding="utf-8")
+    return folder
+
+
+def jobs_of(folder: Path, name: str = "manifest.yaml") -> dict[str, tuple[str, str]]:
+    """By output, what the written manifest's jobs are made of."""
+    draft = draft_of(folder if name == "manifest.yaml" else folder / name)
+    path = folder / "made.yaml"
+    path.write_text(manifest_text(draft), encoding="utf-8")
+    jobs = {}
+    for job in Manifest.load(path).jobs():
+        assert not hasattr(job, "cause"), job
+        speech = job.want.speech
+        said = getattr(speech, "text", None) or Path(speech.source.path).relative_to(folder.resolve()).as_posix()
+        jobs[job.output] = (Path(job.want.video.path).relative_to(folder.resolve()).as_posix(), said)
+    assert len(jobs) == draft.jobs
+    return jobs
+
+
+def test_recordings_are_paired_by_name_and_language(tmp_path: Path) -> None:
+    """As people call them: after a dot, an underscore or a hyphen, or in a folder of the language."""
+    folder = laid_out(
+        tmp_path,
+        *("intro.mp4", "intro.de.wav", "intro_pt-BR.mp3", "fr/intro.wav", "intro.ja.srt"),
+        *("intro-long.mov", "intro-long-de.wav", "outro.mp4", "dubs/it/outro.wav", "outro.wav"),
+    )
+
+    assert jobs_of(folder) == {
+        "de/intro.mp4": ("intro.mp4", "intro.de.wav"),
+        "pt-BR/intro.mp4": ("intro.mp4", "intro_pt-BR.mp3"),
+        "fr/intro.mp4": ("intro.mp4", "fr/intro.wav"),
+        "ja/intro.mp4": ("intro.mp4", "Guten Tag, liebe Leute. Bis bald."),
+        "de/intro-long.mp4": ("intro-long.mov", "intro-long-de.wav"),
+        "it/outro.mp4": ("outro.mp4", "dubs/it/outro.wav"),
+        "outro.mp4": ("outro.mp4", "outro.wav"),
+    }
+
+
+def test_what_cannot_be_paired_is_named_with_the_reason(tmp_path: Path) -> None:
+    """Nobody should find out in the morning that a video was passed over."""
+    folder = laid_out(
+        tmp_path,
+        *("a.mp4", "a.de.wav", "a.de.txt", "b.mp4", "c.de.wav", "d.mkv", "x/e.mp4", "y/e.mp4", "e.de.wav"),
+        *(".hidden.mp4", "out/old/_batch/jobs.db", "out/old/de/a.mp4"),
+    )
+
+    assert sorted(draft_of(folder).left_out) == [
+        "a.de.txt: a.de.wav is for the same video and language",
+        "b.mp4: no recording or text is called like it",
+        "c.de.wav: no video is called like it",
+        "d.mkv: a kind of media that the API does not take",
+        "e.de.wav: several videos are called like it (x/e.mp4, y/e.mp4)",
+        "x/e.mp4: no recording or text is called like it",
+        "y/e.mp4: no recording or text is called like it",
+    ]
+
+
+def test_videos_of_one_name_in_several_folders_keep_their_folders(tmp_path: Path) -> None:
+    """Each with the recordings beside it; and none is written over another."""
+    folder = laid_out(tmp_path, "x/e.mp4", "x/e.de.wav", "y/e.mp4", "y/de/e.wav")
+
+    assert jobs_of(folder) == {
+        "de/x/e.mp4": ("x/e.mp4", "x/e.de.wav"),
+        "de/y/e.mp4": ("y/e.mp4", "y/de/e.wav"),
+    }
+
+
+@pytest.mark.parametrize("stem", ["no", "a # b", "{braces}", "clip[1]", "- dash", "'quoted'", "100%", "日本語"])
+def test_names_are_what_they_are(tmp_path: Path, stem: str) -> None:
+    """In YAML, in templates and in globs some of them mean something else."""
+    folder = laid_out(tmp_path, f"{stem}.mp4", f"{stem}.no.wav")
+
+    assert jobs_of(folder) == {f"no/{stem}.mp4": (f"{stem}.mp4", f"{stem}.no.wav")}
+
+
+def test_sheet_becomes_a_grid_that_looks_its_texts_up(tmp_path: Path) -> None:
+    """What the translators change counts at the next run; what they have not done yet is left out."""
+    folder = laid_out(tmp_path, "clips/ada.mp4", "clips/ben.mp4", "more/cleo.mov")
+    sheet = tmp_path / "lines.csv"
+    sheet.write_text("clip;de;fr;note\nada;Hallo.;Salut.;x\nben;Tschüss.;;\ncleo;;Oui.;\ndan;Ja.;Oui.;\n", "utf-8")
+
+    jobs = jobs_of(folder, "lines.csv")
+
+    assert jobs == {
+        "de/ada.mp4": ("clips/ada.mp4", "Hallo."),
+        "fr/ada.mp4": ("clips/ada.mp4", "Salut."),
+        "de/ben.mp4": ("clips/ben.mp4", "Tschüss."),
+        "fr/cleo.mp4": ("more/cleo.mov", "Oui."),
+    }
+    assert draft_of(sheet).left_out == [
+        'column "note": is no language',
+        'row "ben": has no text in fr',
+        'row "cleo": has no text in de',
+        'row "dan": there is no video',
+    ]
+    sheet.write_text(sheet.read_text("utf-8").replace("Hallo.", "Servus."), "utf-8")
+    assert "Servus." in str([job.want.speech for job in Manifest.load(tmp_path / "made.yaml").jobs()])
+
+
+def test_full_sheet_of_one_folder_is_one_entry(tmp_path: Path) -> None:
+    """A glob and a list of languages: a manifest that a person would have written."""
+    laid_out(tmp_path, "clips/ada.mp4", "clips/ben.mp4")
+    (tmp_path / "lines.csv").write_text("clip,de,fr\nada.mp4,Hallo.,Salut.\nben.mp4,Ja.,Oui.\n", "utf-8")
+
+    assert len(jobs_of(tmp_path, "lines.csv")) == 4
+    (entry,) = draft_of(tmp_path / "lines.csv").entries
+    assert entry.fields == {"video": "clips/*.mp4", "each": ["de", "fr"]}
+
+
+@pytest.mark.parametrize(
+    ("files", "content", "source", "words"),
+    [
+        ((), None, "missing", ["no such folder"]),
+        (("a.wav",), None, "", ["no videos", ".mp4"]),
+        (("a.mp4", "b.wav"), None, "", ["none of its 1 videos", "a.de.wav"]),
+        (("a.mp4",), "key,video,text\nx,a.mp4,Hi\n", "s.csv", ["a manifest already", "lipsync-batch plan"]),
+        (("a.mp4",), "clip,German\na,Hallo\n", "s.csv", ["no column is named by a language", "German"]),
+        (("a.mp4",), "clip,de\nb,Hallo\n", "s.csv", ["none of its 1 rows has a video", "ada.mp4"]),
+        (("a.mp4",), "clip,de\n", "s.xlsx", ["workbook", "CSV UTF-8"]),
+    ],
+)
+def test_source_that_gives_no_manifest_is_told_with_the_remedy(
+    tmp_path: Path, files: tuple[str, ...], content: str | None, source: str, words: list[str]
+) -> None:
+    """What, why, and what to do."""
+    laid_out(tmp_path, *files)
+    if content is not None:
+        (tmp_path / source).write_text(content, "utf-8")
+
+    with pytest.raises(UsageError) as caught:
+        draft_of(tmp_path / source)
+
+    told = f"{caught.value} {caught.value.hint}"
+    assert all(word in told for word in words), told
+
+
+def test_command_writes_a_manifest_that_plan_takes(tmp_path: Path) -> None:
+    """From a folder to the plan, by the commands that are printed; and nothing is written over."""
+    make_video(tmp_path / "intro.mp4", seconds=0.5)
+    make_audio(tmp_path / "intro.de.wav", 0.5)
+    laid_out(tmp_path, "intro.fr.vtt", "alone.wav")
+    env = environment(tmp_path)
+
+    made = run("init", ".", env=env, cwd=tmp_path)
+    again = run("init", ".", env=env, cwd=tmp_path)
+    planned = run("plan", "manifest.yaml", "--json", env=env, cwd=tmp_path)
+
+    assert made.returncode == 0, made.stderr
+    assert "2 jobs" in made.stdout
+    assert "Left out: alone.wav: no video is called like it" in made.stdout
+    assert "Next: lipsync-batch plan manifest.yaml" in made.stdout
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    assert planned.returncode == 0, planned.stderr
+
+
+def test_subtitles_give_what_is_said(tmp_path: Path) -> None:
+    """Numbers, times, notes and markup are not spoken."""
+    laid_out(tmp_path, "a.srt", "a.vtt", "a.txt")
+
+    assert text_of(tmp_path / "a.srt") == "Guten Tag, liebe Leute. Bis bald."
+    assert text_of(tmp_path / "a.vtt") == "Bonjour."
+    assert text_of(tmp_path / "a.txt") == "Hello there."
+
+
+def test_language_codes() -> None:
+    """Codes with script and region too; words that only look like one are none."""
+    assert all(map(is_language, ["de", "DE", "pt-BR", "pt_BR", "zh-Hant", "zh-Hant-TW", "es-419", "fil"]))
+    assert not any(map(is_language, ["raw", "dub", "wav", "v2", "deutsch", "d", "", "de-", "xx"]))
+    assert language_after("intro.de", "intro") == "de"
+    assert language_after("intro", "intro") == ""
+    assert language_after("introduction", "intro") is None
+    assert language_after("intro.take2", "intro") is None
