@@ -20,7 +20,7 @@ from lipsync_batch import exits
 from lipsync_batch.errors import LipsyncBatchError
 from lipsync_batch.version import VERSION
 
-COMMANDS = ("init", "run", "plan", "status", "retry", "redo", "resolve", "report", "sandbox", "schema")
+COMMANDS = ("init", "run", "plan", "status", "retry", "redo", "resolve", "report", "sandbox", "schema", "completion")
 
 
 class Group(click.Group):
