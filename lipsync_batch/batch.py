@@ -226,8 +226,10 @@ class Batch:
                     store.reads, self.location.folder.root, stop_reason=reason, written_at=self._clock.utc()
                 )
 
-    def retry(self, keys: Sequence[str] = (), *, pay_again: bool = False) -> Again:
-        """Take failed jobs up again, all or some; nothing is sent until the next run.
+    def retry(
+        self, keys: Sequence[str] = (), *, where: Mapping[str, str] | None = None, pay_again: bool = False
+    ) -> Again:
+        """Take failed jobs up again: all, or those with some keys or labels; nothing is sent until the next run.
 
         With `pay_again` the jobs that are named are submitted anew although money may have been spent on them.
         """
@@ -237,14 +239,19 @@ class Batch:
                 hint="lipsync-batch retry BATCH KEY... --pay-again; `status` shows which failed.",
             )
         with self._holding() as (store, log):
-            _must_know(store, keys)
-            return asyncio.run(remedies.retry(store, log, keys, pay_again=pay_again))
+            chosen = _chosen(store, keys, where or {}, State.FAILED)
+            return asyncio.run(remedies.retry(store, log, chosen, pay_again=pay_again))
 
-    def redo(self, keys: Sequence[str], *, reason: str) -> Redone:
-        """Want another take of finished jobs, to be paid for in the next run; the old videos stay until they land."""
+    def redo(self, keys: Sequence[str] = (), *, reason: str, where: Mapping[str, str] | None = None) -> Redone:
+        """Want another take of finished jobs, to be paid for in the next run; the old videos stay until they land.
+
+        `keys` must all be finished; of the jobs with the labels in `where` those are meant that are.
+        """
+        if not keys and not where:
+            raise UsageError("nothing is named that shall be made again", hint="Name jobs by KEY, or with --where.")
         with self._holding() as (store, log):
-            _must_know(store, keys)
-            return asyncio.run(remedies.redo(store, log, keys, reason=reason))
+            chosen = _chosen(store, keys, where or {}, State.DONE)
+            return asyncio.run(remedies.redo(store, log, chosen, reason=reason))
 
     def resolve(
         self,
@@ -345,6 +352,22 @@ async def _take_up(store: Store, log: RunLog) -> None:
     """What a dead run left half said."""
     with store.writing(log.durable) as ledger:
         await take_up(store.reads, ledger, log.accepted)
+
+
+def _chosen(store: Store, keys: Sequence[str], where: Mapping[str, str], state: State) -> Sequence[str]:
+    """Those of the keys whose jobs have the labels; without keys, the jobs with the labels that are in the state."""
+    _must_know(store, keys)
+    if not where:
+        return keys
+    labelled = store.reads.keys_with(where, state=None if keys else state)
+    named = set(keys)
+    chosen = [key for key in labelled if not keys or key in named]
+    if not chosen:
+        labels = ", ".join(f"{name}={value}" for name, value in where.items())
+        raise UsageError(
+            f"no job that is {state} fits --where {labels}", hint="`lipsync-batch plan --by LABEL` shows the values."
+        )
+    return chosen
 
 
 def _must_know(store: Store, keys: Sequence[str]) -> None:

@@ -165,6 +165,29 @@ def test_jobs_that_share_a_pair_share_its_new_take(project: Project) -> None:
     assert project.states() == {State.DONE: 2}
 
 
+def test_labels_say_what_is_redone_and_what_is_taken_up_again(project: Project) -> None:
+    """All of a language whose voice was wrong, without a list of keys."""
+    rows = ["a,Hallo.,de", "b,Salut.,fr", "c,Tschau.,de"]
+    lines = [f"https://media.example/clip.mp4,Emily,{row}" for row in rows]
+    project.manifest.write_text("\n".join(["video,speaker,key,text,language", *lines]), encoding="utf-8")
+    project.run()
+    manifest = str(project.manifest)
+
+    assert project.call("retry", manifest, "--where", "language=de")[0] == 2
+    assert project.call("redo", manifest, "--where", "language=it", "--reason", "voice")[0] == 2
+    assert project.call("redo", manifest, "--reason", "voice")[0] == 2
+    code, told = project.call("redo", manifest, "--where", "language=de", "--reason", "voice")
+
+    assert code == 0
+    assert "2 videos to be made" in told
+    assert project.run().exit_code == 0
+    assert Counter(task.request["lip_sync_tts_content"] for task in project.api.tasks.values()) == {
+        "Hallo.": 2,
+        "Tschau.": 2,
+        "Salut.": 1,
+    }
+
+
 def test_only_finished_jobs_are_redone(project: Project) -> None:
     """One of the names is wrong: then nothing is changed at all."""
     project.write("a,eins")

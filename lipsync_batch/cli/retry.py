@@ -6,15 +6,24 @@ from pathlib import Path
 
 import click
 
-from lipsync_batch.cli.options import batch_argument, place_options
+from lipsync_batch.cli.options import batch_argument, place_options, where_option
 
 
 @click.command()
 @batch_argument
 @click.argument("keys", nargs=-1)
 @place_options
+@where_option
 @click.option("--pay-again", is_flag=True, help="Submit the given KEYS anew, although they may have been paid for.")
-def retry(batch: Path, keys: tuple[str, ...], *, out: Path | None, state: Path | None, pay_again: bool) -> None:
+def retry(
+    batch: Path,
+    keys: tuple[str, ...],
+    *,
+    out: Path | None,
+    state: Path | None,
+    where: dict[str, str],
+    pay_again: bool,
+) -> None:
     """Take failed jobs of BATCH up again: all, or those with the given KEYS. `run` then goes on with them.
 
     A job whose generation may still be there is polled again, for nothing. One that was never accepted, or that the
@@ -24,7 +33,7 @@ def retry(batch: Path, keys: tuple[str, ...], *, out: Path | None, state: Path |
     from lipsync_batch.report.advice import command
 
     found = Batch.find_existing(batch, out=out, state=state)
-    again = found.retry(keys, pay_again=pay_again)
+    again = found.retry(keys, where=where, pay_again=pay_again)
     click.echo(f"{again.polled:,} to be polled again, {again.resubmitted:,} to be submitted again.")
     folder = found.location.folder.root
     if again.paid_again:

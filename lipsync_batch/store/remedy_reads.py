@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from lipsync_batch.clock import from_iso
 from lipsync_batch.jobs import Pair, State
 from lipsync_batch.store.lane_reads import PAIR, Doubt
 from lipsync_batch.store.ledger import COST_NOTHING, HAS_LIVE_ID
-from lipsync_batch.store.query import Query
+from lipsync_batch.store.query import Query, labelled
 from lipsync_batch.store.rows import pair_from_row
 
 
@@ -131,6 +131,19 @@ class RemedyReads(Query):
 
     def keys(self) -> Iterator[str]:
         return (row["key"] for row in self._rows("SELECT key FROM jobs ORDER BY position"))
+
+    def keys_with(self, where: Mapping[str, str], *, state: State | None = None) -> list[str]:
+        """Keys of the jobs that have these labels, in manifest order; with `state`, of those whose pair is in it."""
+        condition, parameters = labelled(where, "j")
+        rows = self._rows(
+            f"""
+            SELECT j.key FROM jobs AS j JOIN pairs AS p USING (fingerprint)
+            WHERE {condition} AND (:state IS NULL OR p.state = :state) ORDER BY j.position
+            """,
+            state=state,
+            **parameters,
+        )
+        return [row["key"] for row in rows]
 
 
 _DOUBT = """p.fingerprint, g.client_request_id, g.intended_at, g.reserve, coalesce(
