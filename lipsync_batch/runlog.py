@@ -69,7 +69,7 @@ class RunLog:
         self._tell({"event": "bug", "traceback": traceback})
 
     def _tell(self, told: dict[str, object]) -> None:
-        line = json.dumps({"at": iso(self._clock.utc()), **told}, ensure_ascii=False)
+        line = _json({"at": iso(self._clock.utc()), **told})
         with suppress(OSError):  # the next `durable` meets the same disk, and says so
             self._write(f"{line}\n")
 
@@ -83,6 +83,9 @@ class RunLog:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
             self._torn = False
+
+
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _answer(line: bytes) -> tuple[str, Accepted] | None:

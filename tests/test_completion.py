@@ -31,7 +31,7 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     """In a real bash, as at the prompt."""
     commands = """
         ask() {
-            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+            COMPREPLY=() COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
             _lipsync_batch_completion lipsync-batch
             echo "${COMPREPLY[@]}"
         }

@@ -18,6 +18,8 @@ DOUBLED_AFTER = 0.5
 """Seconds at one rate before it is doubled."""
 DEPTH = 0.1
 """The share by which a refusal lowers the rate that it met."""
+HEADROOM = 0.98
+"""The ceiling, as a share of the rate that was refused: around it the rate stays for longest."""
 OVERSHOT = 0.75
 """Where the limit is likely to be after a doubling went past it: half-way between the last rate and this one."""
 PLATEAU_SECONDS = 6.0
@@ -144,7 +146,7 @@ class Pace:
         elif few:
             ceiling, depth = rate * (0.5 if self.row >= LONG_ROW else 0.8) / (1.0 - DEPTH), DEPTH
         else:
-            ceiling, depth = rate, DEPTH
+            ceiling, depth = rate * HEADROOM, DEPTH
         ceiling = max(ceiling, LOWEST)
         per_second = max(LOWEST, ceiling * (1.0 - depth))
         return replace(self, per_second=per_second, ceiling=ceiling, depth=depth, spent=0.0, cut_at=now, next_at=now)

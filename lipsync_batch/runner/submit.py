@@ -62,6 +62,8 @@ class _Suspicion:
 
     answers: int
     refusals: int
+    grown: bool = False
+    """Whether a second submit was refused likewise, and the next one after that went out a little slower."""
 
     def is_of_slots(self, polls: PollLane, context: Context) -> bool:
         """Whether another submit is refused although polls were taken since, and none was refused."""
@@ -362,16 +364,20 @@ class SubmitLane:
     def _slow_down(self, answer: Refused, permit: Permit) -> None:
         """429 on a submit, without a word of why: one request too many, or no slot free beside those that are alive.
 
-        One that is more than the provider was known to have room for had no slot. Else the next requests tell: where
-        polls are taken, and the next submit again is not, it is no matter of requests.
+        One that is more than the provider was known to have room for had no slot; one that was sent while the rate is
+        still being doubled was one too many. Else the next requests tell: where polls are taken, and the next two
+        submits again are not, it is no matter of requests.
         """
         context, suspicion, alive = self._context, self._suspicion, self._alive() - 1
-        if self._slots.is_beyond(alive) or (suspicion is not None and suspicion.is_of_slots(self._polls, context)):
+        likely = suspicion is not None and suspicion.is_of_slots(self._polls, context)
+        if self._slots.is_beyond(alive) or (likely and suspicion is not None and suspicion.grown):
             self._no_slot(answer.retry_after)
             return
+        if likely:
+            context.throttle.was_too_fast()  # if it was the rate after all, the next one will show it
         pause = 0.0
-        if self._polls.alive and answer.retry_after is None:
-            self._suspicion = _Suspicion(self._polls.answers, context.throttle.refusals)
+        if self._polls.alive and answer.retry_after is None and not context.throttle.is_feeling_its_way:
+            self._suspicion = _Suspicion(self._polls.answers, context.throttle.refusals, grown=likely)
         else:
             pause = context.throttle.refused(permit, answer.retry_after)
         context.events.emit(RateRefused(what="submit", pause=pause))

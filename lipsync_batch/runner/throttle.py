@@ -170,6 +170,11 @@ class Throttle:
         return self.closed_for > 0.0
 
     @property
+    def is_feeling_its_way(self) -> bool:
+        """Whether the rate is still being doubled: the first refusal will be one request too many, before all else."""
+        return self._given is None and self._pace.ceiling is None
+
+    @property
     def is_trying(self) -> bool:
         """Whether requests were refused, and none was taken since."""
         return self._pace.row > 0

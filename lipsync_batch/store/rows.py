@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from json.encoder import encode_basestring as quoted
 from pathlib import Path
-from typing import Any
 
 from lipsync_batch.clock import from_iso
 from lipsync_batch.jobs import Audio, DataUri, Link, LocalFile, Pair, Source, Speech, Text
@@ -47,8 +46,8 @@ def speech_from_json(data: Mapping[str, str]) -> Speech:
     return Audio(source=source_from_json(data))
 
 
-def dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""A value as JSON, as jobs.db holds it."""
 
 
 def labels_to_json(labels: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from lipsync_batch.errors import DiskError, StalePairError
 Parameters = Mapping[str, Any]
 P = ParamSpec("P")
 MAX_GROUP = 512
-GATHER_SECONDS = 0.005
+GATHER_SECONDS = 0.012
 """How long a group is waited for: what is put at about the same time costs one commit."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from limited_server import LimitedServer
 
-from lipsync_batch.runner.pace import FIRST, Pace
+from lipsync_batch.runner.pace import FIRST, HEADROOM, Pace
 
 
 def drive(
@@ -104,7 +104,7 @@ def test_answers_to_what_had_left_before_the_cut_change_nothing() -> None:
 
     again = pace.refused(10.05, left_at=9.95, retry_after=None)
 
-    assert again.per_second == pace.per_second == pytest.approx(18.0)
+    assert again.per_second == pace.per_second == pytest.approx(20.0 * HEADROOM * 0.9)
 
 
 def test_retry_after_is_obeyed() -> None:
