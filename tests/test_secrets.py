@@ -76,6 +76,8 @@ CASES: dict[str, tuple[tuple[str, ...], ...]] = {
     "report": (("report", "spring.csv"),),
     "sandbox": (("sandbox", "--with-parent"),),
     "schema": (("schema",),),
+    "completion": (("completion", "bash"),),
+    "init": (("init", "."),),
 }
 """Every command, against servers that quote the key, on a batch that such servers have left. A first run, and one in
 the sandbox, come before them."""
@@ -259,6 +261,7 @@ def write_manifests(folder: Path) -> None:
     ]
     header = "key,video,text,speaker,language"
     (folder / "spring.csv").write_text("\n".join([header, *rows]), encoding="utf-8")
+    (folder / "clip.en.txt").write_text("Hello.", encoding="utf-8")
     (folder / "rehearsal.csv").write_text(f"{header}\nhello,clip.mp4,Hello,Emily,en\n", encoding="utf-8")
 
 
