@@ -45,7 +45,7 @@ def draft_of_folder(folder: Path) -> Draft:
     left_out += [f"{pair.speech}: says nothing" for pair in silent]
     entries = [_entry(pair, texts.get(pair), output) for pair in pairs if pair not in silent]
     defaults = {"output": output} | ({"speaker": "Auto"} if texts else {})
-    about = f"{len(found.videos)} videos and {len(entries)} recordings or texts"
+    about = f"a folder with {len(found.videos):,} video{'s' * (len(found.videos) != 1)}"
     return Draft(folder=folder, about=about, entries=entries, defaults=defaults, left_out=left_out)
 
 

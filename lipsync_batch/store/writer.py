@@ -244,7 +244,7 @@ def _held(
 ) -> list[tuple[Put, asyncio.Future[None]]]:
     """Execute a group's puts; those that hold. Others hear why not.
 
-    Almost always all of them hold: then one savepoint does for all, which a tenth of the work of a job is saved by.
+    Almost always all of them hold: then one savepoint does for all, which saves half of a job's statements.
     """
     try:
         with _savepoint(connection):
