@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 from click.testing import CliRunner
 
 from lipsync_batch.cli import COMMANDS, cli
+from lipsync_batch.cli.run import run
 from lipsync_batch.clock import Clock
 from lipsync_batch.events import Moved, Noticed, RateRefused, RunEnded, RunStarted
 from lipsync_batch.jobs import State, StopReason
@@ -76,6 +78,21 @@ def test_every_command_has_help() -> None:
         result = CliRunner().invoke(cli, [name, "--help"], prog_name="lipsync-batch")
         assert result.exit_code == 0
         assert "Usage: lipsync-batch" in result.output
+
+
+def test_help_of_run_begins_with_the_six_options_that_matter_first() -> None:
+    """A newcomer reads six lines, not thirty; and no option is lost between the headings."""
+    shown = CliRunner().invoke(cli, ["run", "--help"], prog_name="lipsync-batch").output
+    blocks = {
+        block.splitlines()[0]: re.findall(r"^  (?:-\w, )?--([a-z-]+)", block, re.M) for block in shown.split("\n\n")
+    }
+
+    assert blocks["The six that matter first:"] == ["out", "sandbox", "rate", "budget", "finish-by", "where"]
+    options = [option for found in blocks.values() for option in found]
+    assert sorted(options) == sorted({*options})
+    assert {parameter.name for parameter in run.params} - {"batch"} == {
+        option.replace("-", "_") for option in options if option != "help"
+    }
 
 
 def test_manifest_where_a_command_should_stand_is_understood(tmp_path: Path) -> None:

@@ -10,10 +10,19 @@ from typing import Any
 import click
 
 from lipsync_batch.cli import say
+from lipsync_batch.cli.headings import Headed
 from lipsync_batch.cli.options import batch_argument, place_options, where_option
 
+HEADINGS = {
+    "The six that matter first": ("out", "sandbox", "rate", "budget", "finish_by", "where"),
+    "Which jobs": ("only", "limit", "retry_failed", "collect_only", "skip_invalid"),
+    "Care": ("dry_run", "remake", "yes", "check", "verify"),
+    "Tuning": ("max_in_flight", "downloads", "typical_seconds", "patience", "resolve_for", "state"),
+    "What is shown": ("events", "quiet", "verbose"),
+}
 
-@click.command()
+
+@click.command(cls=Headed, headings=HEADINGS)
 @batch_argument
 @place_options
 @click.option("--sandbox", is_flag=True, help="Rehearse against a local server; nothing is paid.")
