@@ -18,13 +18,13 @@ from lipsync_batch.jobs import BatchRecord
 from lipsync_batch.location import Location
 from lipsync_batch.mounts import network_drive
 from lipsync_batch.providers.base import Price, Provider
-from lipsync_batch.settings import Credentials, Settings, base_url
+from lipsync_batch.providers.plugins import BUILT_IN, provider_class
+from lipsync_batch.settings import Settings, base_url
 from lipsync_batch.store.account_memory import AccountMemory
 
 if TYPE_CHECKING:
     from lipsync_batch.sandbox.process import SandboxProcess
 
-HOSTED = "aimlapi"
 SANDBOX = "sandbox"
 SANDBOX_OPTIONS = "LIPSYNC_BATCH_SANDBOX_OPTIONS"
 """Environment variable with options for the sandbox of a `--sandbox` run; `lipsync-batch sandbox --help` lists them."""
@@ -63,9 +63,8 @@ class Account:
 
     def provider(self, settings: Settings, media_root: Path) -> Provider:
         """A client, for the loop that is running."""
-        from lipsync_batch.providers.aimlapi import AimlApi
-
-        return AimlApi(
+        make = provider_class(BUILT_IN if self.name == SANDBOX else self.name)
+        return make(
             base_url=self.base_url,
             key=self.key,
             media_base_url=settings.media_base_url,
@@ -97,7 +96,7 @@ class Account:
             raise BatchError(
                 f"{location.folder.root}: this batch belongs to {_named(record.provider, record.origin)}, "
                 f"not to {_named(self.name, self.origin)}",
-                hint=_other_account(record),
+                hint=_other_account(record, self),
             )
         if (
             location.manifest is not None
@@ -109,26 +108,21 @@ class Account:
             )
 
 
-def public(environ: Mapping[str, str], *, sandbox: bool) -> Account:
+def public(environ: Mapping[str, str], *, provider: str, sandbox: bool) -> Account:
     """An account for looking only: no key is needed to plan."""
     if sandbox:
         return Account(name=SANDBOX, origin=SANDBOX, base_url="", key=None)
-    origin = base_url(environ)
-    return Account(name=HOSTED, origin=origin, base_url=origin, key=None)
+    origin = base_url(environ) if provider == BUILT_IN else provider_class(provider).base_url_from(environ)
+    return Account(name=provider, origin=origin, base_url=origin, key=None)
 
 
 @contextmanager
-def opened(location: Location, environ: Mapping[str, str], *, sandbox: bool) -> Iterator[Account]:
+def opened(location: Location, environ: Mapping[str, str], *, provider: str, sandbox: bool) -> Iterator[Account]:
     """The account of a run; a sandbox lives as long as the context. Errors say what the environment lacks."""
     if not sandbox:
-        credentials = Credentials.from_environ(environ)
-        yield Account(
-            name=HOSTED,
-            origin=credentials.base_url,
-            base_url=credentials.base_url,
-            key=credentials.key,
-            memory_path=_memory_path(credentials),
-        )
+        kind = provider_class(provider)
+        origin, key = kind.base_url_from(environ), kind.key_from(environ)
+        yield Account(name=provider, origin=origin, base_url=origin, key=key, memory_path=_memory_path(origin, key))
         return
     if any(find_spec(package) is None for package in SANDBOX_PACKAGES):
         raise MissingExtraError("--sandbox", "sandbox")
@@ -143,9 +137,9 @@ def opened(location: Location, environ: Mapping[str, str], *, sandbox: bool) -> 
         )
 
 
-def _memory_path(credentials: Credentials) -> Path:
+def _memory_path(origin: str, key: str) -> Path:
     """In the user's state folder, under a name from which neither the key nor the address can be read."""
-    digest = hashlib.sha256(f"{credentials.base_url}\0{credentials.key}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{origin}\0{key}".encode()).hexdigest()
     return platformdirs.user_state_path("lipsync-batch", appauthor=False) / "accounts" / digest[:32] / MEMORY
 
 
@@ -166,7 +160,11 @@ def _named(provider: str, origin: str) -> str:
     return "the sandbox" if provider == SANDBOX else f"{provider} at {origin}"
 
 
-def _other_account(record: BatchRecord) -> str:
+def _other_account(record: BatchRecord, asked: Account) -> str:
     if record.provider == SANDBOX:
         return "Add --sandbox to go on with the rehearsal, or choose another folder with --out for the real thing."
+    if record.provider != asked.name:
+        return f"Choose another folder with --out, or go on with --provider {record.provider}."
+    if record.provider != BUILT_IN:
+        return f"Choose another folder with --out, or let the provider work at {record.origin} again."
     return f"Choose another folder with --out, or set AIMLAPI_BASE_URL={record.origin}."

@@ -26,6 +26,7 @@ from lipsync_batch.jobs import BatchRecord, Generation, JobRecord, RunRecord, St
 from lipsync_batch.location import Location
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.plan import Plan, Planner
+from lipsync_batch.providers.plugins import BUILT_IN, capabilities_of
 from lipsync_batch.remedies import Again, Redone
 from lipsync_batch.report import Paths, write_reports
 from lipsync_batch.resolving import Resolved
@@ -137,6 +138,22 @@ class Batch:
         batch.location.must_exist()
         return batch
 
+    @property
+    def provider(self) -> str:
+        """The name of who makes its videos: what the settings say, else whom it was begun with, else aimlapi."""
+        asked = self.settings.provider
+        if self._sandbox:
+            if asked not in (None, BUILT_IN):
+                raise UsageError(
+                    f"--sandbox rehearses {BUILT_IN}, and this batch is for the provider {asked}",
+                    hint=f"Leave --sandbox away, or rehearse it as {BUILT_IN} takes it: --provider {BUILT_IN}.",
+                )
+            return BUILT_IN
+        if asked is None and self.location.exists:
+            bound = Store.binding(self.location.database, self._clock).provider
+            asked = None if bound == account.SANDBOX else bound
+        return asked or BUILT_IN
+
     # Verbs
 
     def plan(
@@ -148,13 +165,14 @@ class Batch:
     ) -> Plan:
         """What `run` would do. Submits nothing; ManifestError with everything that is wrong with the manifest."""
         manifest = self._sound_manifest()
-        public = account.public(self._environ, sandbox=self._sandbox)
+        provider = self.provider
+        public = account.public(self._environ, provider=provider, sandbox=self._sandbox)
         exists = self.location.exists
         store = Store.read_only(self.location.database, self._clock) if exists else Store.in_memory(self._clock)
         with closing(store):
             if (record := store.reads.bound()) is not None:
                 public.check(record, self.location)
-            planner = Planner(manifest, store, self.settings, told=told)
+            planner = Planner(manifest, store, self.settings, capabilities_of(provider), told=told)
             planner.stage()
             planner.check()
             return planner.plan(public.price(self.settings), by=by, where=where or {})
@@ -176,6 +194,7 @@ class Batch:
             manifest=self._manifest,
             settings=self.settings,
             environ=self._environ,
+            provider=self.provider,
             sandbox=self._sandbox,
             orders=orders or Orders(),
             listeners=listeners,
@@ -284,7 +303,7 @@ class Batch:
                 return asyncio.run(resolving.resubmit(store, log, doubts))
             if give_up:
                 return asyncio.run(resolving.give_up(store, log, doubts))
-            with account.opened(self.location, self._environ, sandbox=self._sandbox) as payee:
+            with account.opened(self.location, self._environ, provider=self.provider, sandbox=self._sandbox) as payee:
                 payee.check(store.reads.batch(), self.location)
                 return asyncio.run(self._ask_provider(store, log, payee, names, adopt))
 

@@ -11,17 +11,19 @@ import sys
 import unicodedata
 from collections.abc import Mapping
 
+from lipsync_batch.capabilities import Capabilities
 from lipsync_batch.inputs import FINGERPRINT_VERSION
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.settings import Settings
 from lipsync_batch.version import VERSION
 
 
-def intake_digest(manifest: Manifest, settings: Settings, redone: Mapping[str, int]) -> str:
+def intake_digest(manifest: Manifest, settings: Settings, capabilities: Capabilities, redone: Mapping[str, int]) -> str:
     """Hex; `redone` are the takes that a person asked for, by fingerprint."""
     everything = {
         "program": [VERSION, FINGERPRINT_VERSION, sys.version, unicodedata.unidata_version],
         "files": [[str(file.path), file.sha256] for file in manifest.files],
+        "provider": [capabilities.model, *capabilities.speakers],
         "settings": [settings.media_base_url, settings.inline_limit, settings.skip_invalid],
         "redone": sorted(redone.items()),
     }

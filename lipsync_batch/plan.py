@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from lipsync_batch import inputs
-from lipsync_batch.capabilities import LIP_SYNC
+from lipsync_batch.capabilities import LIP_SYNC, Capabilities
 from lipsync_batch.digest import intake_digest
 from lipsync_batch.errors import SHOWN_PROBLEMS, ManifestError, Problem
 from lipsync_batch.inputs import FileFacts, Kind, Trouble
@@ -75,7 +75,13 @@ class Planner:
     """Takes one manifest into the store's staging tables, and says what it found."""
 
     def __init__(
-        self, manifest: Manifest, store: Store, settings: Settings, *, told: Callable[[int], None] | None = None
+        self,
+        manifest: Manifest,
+        store: Store,
+        settings: Settings,
+        capabilities: Capabilities = LIP_SYNC,
+        *,
+        told: Callable[[int], None] | None = None,
     ) -> None:
         self._manifest = manifest
         self._store = store
@@ -83,7 +89,7 @@ class Planner:
         self._told = told
         self._inline = settings.media_base_url is None
         limit = settings.inline_limit
-        self._capabilities = LIP_SYNC if limit is None else replace(LIP_SYNC, inline_limit=limit)
+        self._capabilities = capabilities if limit is None else replace(capabilities, inline_limit=limit)
         self._problems: list[Problem] = []
         self._problem_count = 0
         self._warnings: dict[str, None] = {}
@@ -91,7 +97,7 @@ class Planner:
         self._jobs = 0
         self._went_by_memory = False
         """Whether a file is gone of which only is known what it was: it may come back as another one."""
-        self._reading = manifest.jobs()
+        self._reading = manifest.jobs(capabilities)
         self._redone = store.reads.redone()
         self._look = lru_cache(maxsize=REMEMBERED_FILES)(self._look_at)
         self.staging = store.staging()
@@ -161,7 +167,7 @@ class Planner:
         if not all(file.is_current() for file in self._manifest.files):
             return None  # written to since it was opened: what was read is not what its digest stands for
         return Intake(
-            digest=intake_digest(self._manifest, self._settings, self._redone),
+            digest=intake_digest(self._manifest, self._settings, self._capabilities, self._redone),
             jobs=self._jobs,
             warnings=tuple(self._warnings),
             warning_count=self._warning_count,

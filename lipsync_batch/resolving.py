@@ -178,7 +178,9 @@ async def _must_be_known(provider: Provider, generation_id: str) -> None:
                 hint="Copy the id as the provider shows it; one that begins with - is given as --adopt=-ID.",
             )
         case Denied(message=message):
-            raise ActionNeededError(f"the API refuses the key: {message}", hint="Set AIMLAPI_API_KEY to a valid key.")
+            raise ActionNeededError(
+                f"the API refuses the key: {message}", hint="Set a valid key: AIMLAPI_API_KEY, or your provider's own."
+            )
         case Throttled() | Unavailable():
             said = answer.message if isinstance(answer, Unavailable) else "too many requests"
             raise UnreachableError(f"the API does not say whether it knows the generation: {said}. Nothing was changed")

@@ -23,12 +23,13 @@ from lipsync_batch.location import Location
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.masking import MOST, mask
 from lipsync_batch.plan import Outlook, Planner
+from lipsync_batch.providers.plugins import capabilities_of
 from lipsync_batch.report import Paths, summary, write_reports
 from lipsync_batch.runlog import RunLog
 from lipsync_batch.runner.context import Options
 from lipsync_batch.runner.fetchers import ProcessFetcher
 from lipsync_batch.runner.work import Work
-from lipsync_batch.settings import ACCOUNT_NAMES, Settings, secrets_of
+from lipsync_batch.settings import Settings, secrets_of, without_accounts
 from lipsync_batch.standing import Standing
 from lipsync_batch.store import Store
 from lipsync_batch.store.reads import Reads
@@ -88,6 +89,7 @@ class Session:
         manifest: Manifest | ManifestError | None,
         settings: Settings,
         environ: Mapping[str, str],
+        provider: str,
         sandbox: bool,
         orders: Orders,
         listeners: Sequence[Listener],
@@ -97,6 +99,7 @@ class Session:
         self._manifest = manifest
         self._settings = settings
         self._environ = environ
+        self._provider = provider
         self._sandbox = sandbox
         self._orders = orders
         self._events = Events(*listeners)
@@ -142,9 +145,10 @@ class Session:
             if isinstance(self._manifest, ManifestError):
                 raise self._manifest
             assert self._manifest is not None
-            if (standing := Standing.of(self._manifest, store, self._settings)) is not None:
+            takes = capabilities_of(self._provider)
+            if (standing := Standing.of(self._manifest, store, self._settings, takes)) is not None:
                 return standing
-            planner = Planner(self._manifest, store, self._settings)
+            planner = Planner(self._manifest, store, self._settings, takes)
             planner.stage()
             planner.check()
         except ManifestError as error:
@@ -159,7 +163,9 @@ class Session:
         """Whom to pay. Who has a broken manifest and no key hears of the manifest."""
         with ExitStack() as stack:
             try:
-                payee = stack.enter_context(account.opened(self._place, self._environ, sandbox=self._sandbox))
+                payee = stack.enter_context(
+                    account.opened(self._place, self._environ, provider=self._provider, sandbox=self._sandbox)
+                )
             except LipsyncBatchError as error:
                 raise self._fault or error from error
             yield payee
@@ -252,8 +258,7 @@ class Session:
     async def _lanes(self, store: Store, payee: Account, log: RunLog, number: int, *, resumed: bool) -> StopReason:
         settings = self._settings
         provider = payee.provider(settings, self._media_root())
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(ACCOUNT_NAMES)}
-        fetcher = ProcessFetcher(settings.downloads, lock=self._lock, environ=environ)
+        fetcher = ProcessFetcher(settings.downloads, lock=self._lock, environ=without_accounts(os.environ))
         in_main_thread = threading.current_thread() is threading.main_thread()
         try:
             with store.writing(log.durable) as ledger:

@@ -1,7 +1,7 @@
 """What a run is told: flag > environment > manifest > default.
 
-`Settings` holds everything that may come from any of these. `Credentials` holds the key and the address that it is
-sent to, which come from the environment alone: a manifest is passed around, and must not be able to redirect a key.
+`Settings` holds everything that may come from any of these. The key and the address that it is sent to come from the
+environment alone (`api_key`, `base_url`): a manifest is passed around, and must not be able to redirect a key.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -34,6 +35,7 @@ _RATE = re.compile(r"(\d+)\s*/\s*(\d+(?:\.\d+)?)?\s*(s|m|h)", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", re.ASCII)
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):[0-5]\d", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|KB|KiB|MB|MiB|GB|GiB)?", re.ASCII)
+_PROVIDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _USD = re.compile(r"\$?\s*(\d+(?:\.\d+)?)\s*(?:USD)?", re.ASCII)
 
 _MOST_USD = 1_000_000_000  # in micro-USD, this still fits SQLite's integers a thousand times
@@ -134,6 +136,13 @@ def _path(value: object) -> Path:
     return Path(text).expanduser()
 
 
+def _provider(value: object) -> str:
+    text = str(value).strip()
+    if not _PROVIDER.fullmatch(text):
+        raise ValueError(f'"{text}" is not the name of a provider')
+    return text
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -226,6 +235,12 @@ class Settings(BaseModel):
     check: Literal["media", "size"] = Field(
         "media", description="How a downloaded file is checked: opened as media, or by its length.", examples=["media"]
     )
+    provider: Annotated[str | None, BeforeValidator(_provider)] = Field(
+        None,
+        description="Who makes the videos: aimlapi, or the name of a provider that is installed besides. "
+        "Default: whom the batch was begun with, else aimlapi.",
+        examples=["aimlapi"],
+    )
     media_base_url: Annotated[str | None, BeforeValidator(_media_base_url)] = Field(
         None,
         description="Where local files can be fetched from: their paths from the manifest on are put behind it.",
@@ -308,6 +323,9 @@ _NOTIFICATIONS = frozenset({"notify", "notify_url", "notification", "notificatio
 
 ACCOUNT_NAMES = "AIMLAPI_"
 """How the names of variables of the environment begin that say who is to pay."""
+SHORTEST_SECRET = 8
+"""Characters of what is hidden by its variable's name alone: fewer would be found in innocent words."""
+_SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 
 
 def withheld(name: str) -> str | None:
@@ -371,23 +389,6 @@ def _cause(details: ErrorDetails) -> str:
             return details["msg"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Credentials:
-    """The key, and the one origin that it is sent to."""
-
-    key: str = field(repr=False)
-    base_url: str = DEFAULT_BASE_URL
-    """Scheme, host and, where it is not the ordinary one, port."""
-
-    @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Self:
-        """Read AIMLAPI_API_KEY or else the file AIMLAPI_API_KEY_FILE, and AIMLAPI_BASE_URL.
-
-        ActionNeededError if there is no usable key, UsageError if the URL is not one. No message holds the key.
-        """
-        return cls(base_url=base_url(environ), key=_key(environ))
-
-
 def base_url(environ: Mapping[str, str]) -> str:
     """The origin of the API from AIMLAPI_BASE_URL; UsageError if it is none that a key may go to."""
     text = environ.get("AIMLAPI_BASE_URL", "").strip() or DEFAULT_BASE_URL
@@ -403,14 +404,28 @@ def base_url(environ: Mapping[str, str]) -> str:
 
 
 def secrets_of(environ: Mapping[str, str]) -> Secrets:
-    """What nothing may show that is written in this environment, a traceback included: the key. Raises nothing."""
-    try:
-        return Secrets({_key(environ)})
-    except ActionNeededError:
-        return Secrets()
+    """What nothing may show that is written in this environment, a traceback included. Raises nothing.
+
+    That is the key, and whatever stands in a variable whose name says that it is secret: what other providers read.
+    """
+    named = [value.strip() for name, value in environ.items() if _SECRET_NAME.search(name)]
+    secrets = {value for value in named if len(value) >= SHORTEST_SECRET}
+    with suppress(ActionNeededError):
+        secrets.add(api_key(environ))
+    return Secrets(secrets)
 
 
-def _key(environ: Mapping[str, str]) -> str:
+def without_accounts(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a process that shall not know who pays: the key is not in it, nor another provider's."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(ACCOUNT_NAMES) and not _SECRET_NAME.search(name)
+    }
+
+
+def api_key(environ: Mapping[str, str]) -> str:
+    """The key from AIMLAPI_API_KEY, or from the file AIMLAPI_API_KEY_FILE; ActionNeededError where none is usable."""
     key, source = environ.get("AIMLAPI_API_KEY", "").strip(), "AIMLAPI_API_KEY"
     path = environ.get("AIMLAPI_API_KEY_FILE", "").strip()
     if not key and path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lipsync_batch.capabilities import LIP_SYNC, Capabilities
 from lipsync_batch.digest import intake_digest
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.plan import Outlook, cost_of
@@ -25,10 +26,12 @@ class Standing:
         self._intake = intake
 
     @classmethod
-    def of(cls, manifest: Manifest, store: Store, settings: Settings) -> Standing | None:
+    def of(
+        cls, manifest: Manifest, store: Store, settings: Settings, capabilities: Capabilities = LIP_SYNC
+    ) -> Standing | None:
         """None where anything may have changed, or had been wrong before."""
         intake = store.reads.intake()
-        if intake is None or intake.digest != intake_digest(manifest, settings, store.reads.redone()):
+        if intake is None or intake.digest != intake_digest(manifest, settings, capabilities, store.reads.redone()):
             return None
         return cls(store, intake) if store.inputs.all_fresh() else None
 

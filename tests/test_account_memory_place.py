@@ -16,7 +16,7 @@ KEY = "sk-marked-0123456789abcdef"
 
 def opened(tmp_path: Path, **environ: str) -> Account:
     place = Location(folder=Folder(tmp_path, tmp_path / "_batch"), manifest=None, named="spring.csv")
-    with account.opened(place, {"AIMLAPI_API_KEY": KEY, **environ}, sandbox=False) as payee:
+    with account.opened(place, {"AIMLAPI_API_KEY": KEY, **environ}, provider="aimlapi", sandbox=False) as payee:
         return payee
 
 

@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from lipsync_batch.errors import ActionNeededError, UsageError
 from lipsync_batch.settings import (
     DEFAULT_BASE_URL,
-    Credentials,
     Rate,
     Settings,
+    api_key,
+    base_url,
     parse_duration,
     parse_size,
     parse_usd,
+    secrets_of,
+    without_accounts,
 )
 
 
@@ -216,19 +219,18 @@ KEY = "sk-0123456789abcdef"
 
 
 def test_key_and_hosted_api_are_all_that_is_needed() -> None:
-    """And the key is not in what is printed or logged."""
-    credentials = Credentials.from_environ({"AIMLAPI_API_KEY": f" {KEY}\n"})
+    """The white space that came with the key is left away."""
+    environ = {"AIMLAPI_API_KEY": f" {KEY}\n"}
 
-    assert credentials.key == KEY
-    assert credentials.base_url == DEFAULT_BASE_URL
-    assert KEY not in repr(credentials)
+    assert api_key(environ) == KEY
+    assert base_url(environ) == DEFAULT_BASE_URL
 
 
 def test_key_may_stand_in_a_file(tmp_path: Path) -> None:
     """As container platforms mount them, with a line break at the end."""
     (tmp_path / "key").write_text(f"{KEY}\n", encoding="utf-8")
 
-    assert Credentials.from_environ({"AIMLAPI_API_KEY_FILE": str(tmp_path / "key")}).key == KEY
+    assert api_key({"AIMLAPI_API_KEY_FILE": str(tmp_path / "key")}) == KEY
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,7 @@ def test_key_that_no_header_takes_is_refused_without_showing_it(tmp_path: Path, 
 
     for environ in ({"AIMLAPI_API_KEY": key}, {"AIMLAPI_API_KEY_FILE": str(tmp_path / "key")}):
         with pytest.raises(ActionNeededError) as caught:
-            Credentials.from_environ(environ)
+            api_key(environ)
 
         assert "sk-" not in str(caught.value)
         assert "Copy the key again" in caught.value.hint
@@ -250,7 +252,7 @@ def test_key_that_no_header_takes_is_refused_without_showing_it(tmp_path: Path, 
 def test_missing_key_says_how_to_give_one() -> None:
     """And how to go without."""
     with pytest.raises(ActionNeededError, match="no API key") as caught:
-        Credentials.from_environ({"AIMLAPI_API_KEY": " "})
+        api_key({"AIMLAPI_API_KEY": " "})
 
     assert "AIMLAPI_API_KEY_FILE" in caught.value.hint
     assert "--sandbox" in caught.value.hint
@@ -261,14 +263,14 @@ def test_key_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\xff")
     for path in (tmp_path / "missing", tmp_path, tmp_path / "bytes"):
         with pytest.raises(ActionNeededError) as caught:
-            Credentials.from_environ({"AIMLAPI_API_KEY_FILE": str(path)})
+            api_key({"AIMLAPI_API_KEY_FILE": str(path)})
 
         assert str(path) in str(caught.value)
         assert caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("url", "base_url"),
+    ("url", "origin"),
     [
         ("https://API.example.com/", "https://api.example.com"),
         ("https://api.example.com:443", "https://api.example.com"),
@@ -279,11 +281,9 @@ def test_key_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("", DEFAULT_BASE_URL),
     ],
 )
-def test_base_url_is_normalised_to_its_origin(url: str, base_url: str) -> None:
+def test_base_url_is_normalised_to_its_origin(url: str, origin: str) -> None:
     """A batch is bound to it: the same API must read the same."""
-    environ = {"AIMLAPI_API_KEY": KEY, "AIMLAPI_BASE_URL": url}
-
-    assert Credentials.from_environ(environ).base_url == base_url
+    assert base_url({"AIMLAPI_BASE_URL": url}) == origin
 
 
 @pytest.mark.parametrize(
@@ -307,8 +307,21 @@ def test_base_url_is_normalised_to_its_origin(url: str, base_url: str) -> None:
 def test_base_url_that_a_key_must_not_go_to_is_refused(url: str, cause: str) -> None:
     """Plain http shows the key to everyone on the way; and a secret in the URL is not repeated."""
     with pytest.raises(UsageError) as caught:
-        Credentials.from_environ({"AIMLAPI_API_KEY": KEY, "AIMLAPI_BASE_URL": url})
+        base_url({"AIMLAPI_BASE_URL": url})
 
     assert cause in str(caught.value)
     assert "s3cret" not in str(caught.value)
     assert DEFAULT_BASE_URL in caught.value.hint
+
+
+def test_keys_of_other_providers_are_kept_secret_as_well() -> None:
+    """A provider of one's own reads its key from a variable that the program knows nothing of."""
+    environ = {
+        "AIMLAPI_API_KEY": KEY,
+        "STUDIO_TOKEN": "studio-0123",
+        "AIMLAPI_BASE_URL": "http://127.0.0.1",
+        "A_KEY": "a",
+    }
+
+    assert secrets_of(environ) == {KEY, "studio-0123"}
+    assert without_accounts({**environ, "HOME": "/home/ada"}) == {"HOME": "/home/ada"}

@@ -29,6 +29,12 @@ def place_options(function: F) -> F:
     )(function)
 
 
+def provider_option(function: F) -> F:
+    return click.option(
+        "--provider", metavar="NAME", help="Who makes the videos.  [default: as it was begun, else aimlapi]"
+    )(function)
+
+
 def where_option(function: F) -> F:
     return click.option(
         "--where",

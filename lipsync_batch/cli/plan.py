@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lipsync_batch.cli.options import batch_argument, place_options, where_option
+from lipsync_batch.cli.options import batch_argument, place_options, provider_option, where_option
 
 
 @click.command()
@@ -18,6 +18,7 @@ from lipsync_batch.cli.options import batch_argument, place_options, where_optio
 @click.option("--sandbox", is_flag=True, help="Plan the rehearsal of this batch.")
 @where_option
 @click.option("--by", metavar="LABEL", help="Counts for each value of a label, such as language.")
+@provider_option
 @click.option("--skip-invalid", is_flag=True, default=None, help="Plan without the rows that are wrong.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def plan(

@@ -11,13 +11,13 @@ import click
 
 from lipsync_batch.cli import say
 from lipsync_batch.cli.headings import Headed
-from lipsync_batch.cli.options import batch_argument, place_options, where_option
+from lipsync_batch.cli.options import batch_argument, place_options, provider_option, where_option
 
 HEADINGS = {
     "The six that matter first": ("out", "sandbox", "rate", "budget", "finish_by", "where"),
     "Which jobs": ("only", "limit", "retry_failed", "collect_only", "skip_invalid"),
     "Care": ("dry_run", "remake", "yes", "check", "verify"),
-    "Tuning": ("max_in_flight", "downloads", "typical_seconds", "patience", "resolve_for", "state"),
+    "Tuning": ("provider", "max_in_flight", "downloads", "typical_seconds", "patience", "resolve_for", "state"),
     "What is shown": ("events", "quiet", "verbose"),
 }
 
@@ -32,6 +32,7 @@ HEADINGS = {
 @where_option
 @click.option("--only", multiple=True, metavar="GLOB", help="Only jobs whose key fits; may be given more than once.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N unfinished jobs.")
+@provider_option
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done; the same as `plan`.")
 @click.option("--retry-failed", is_flag=True, help="Take failed jobs up again first, as `retry` does.")
 @click.option("--collect-only", is_flag=True, help="Submit nothing; fetch what was paid for.")

@@ -15,12 +15,12 @@ Names. `output` defaults to `{key}.mp4`, and `key` to the output's path without 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lipsync_batch.capabilities import LIP_SYNC
+from lipsync_batch.capabilities import Capabilities
 from lipsync_batch.errors import Problem
 from lipsync_batch.jobs import Audio, Job, Speech, Text, Want
 from lipsync_batch.manifest.faults import FieldError, nearest
@@ -115,11 +115,12 @@ class Scope:
 class JobBuilder:
     """Builds one job; `problems` holds what stands against it, and `key` its key if that can be told."""
 
-    __slots__ = ("_draft", "_scope", "key", "problems")
+    __slots__ = ("_capabilities", "_draft", "_scope", "key", "problems")
 
-    def __init__(self, draft: Draft, scope: Scope, problems: Iterable[Problem]) -> None:
+    def __init__(self, draft: Draft, scope: Scope, capabilities: Capabilities, problems: Iterable[Problem]) -> None:
         self._draft = draft
         self._scope = scope
+        self._capabilities = capabilities
         self.key: str | None = None
         self.problems = [*draft.problems, *problems]
 
@@ -140,7 +141,12 @@ class JobBuilder:
         return Job(
             key=self.key,
             output=output,
-            want=Want(video=scope.video.source, speech=speech, take=draft.values.get("take", 1)),
+            want=Want(
+                video=scope.video.source,
+                speech=speech,
+                take=draft.values.get("take", 1),
+                model=self._capabilities.model,
+            ),
             position=scope.index - 1,
             labels=draft.labels,
             priority=draft.values.get("priority", 0),
@@ -177,12 +183,12 @@ class JobBuilder:
         text = self._filled("text", text).strip()
         if speaker is None:
             if not self._draft.excuses("speaker"):
-                remedy = f"add speaker: one of {', '.join(LIP_SYNC.speakers)}"
+                remedy = f"add speaker: one of {', '.join(self._capabilities.speakers)}"
                 self._note("speaker", FieldError("there is a text, but no speaker", remedy))
             return None
         speaker = self._filled("speaker", speaker)
-        if speaker and speaker not in LIP_SYNC.speakers:
-            self._note("speaker", _unknown_speaker(speaker))
+        if speaker and speaker not in self._capabilities.speakers:
+            self._note("speaker", _unknown_speaker(speaker, self._capabilities.speakers))
         return Text(text=text, speaker=speaker)
 
     def _filled(self, name: str, template: str) -> str:
@@ -239,7 +245,7 @@ def output_of(key: str) -> str:
         raise FieldError(f'the output would be "{key}.mp4": {error.cause}', f"{error.remedy}, or add output") from error
 
 
-def _unknown_speaker(speaker: str) -> FieldError:
-    meant = nearest(speaker, LIP_SYNC.speakers)
-    remedy = f'did you mean "{meant}"?' if meant else f"there are {', '.join(LIP_SYNC.speakers)}"
+def _unknown_speaker(speaker: str, speakers: Sequence[str]) -> FieldError:
+    meant = nearest(speaker, speakers)
+    remedy = f'did you mean "{meant}"?' if meant else f"there are {', '.join(speakers)}"
     return FieldError(f'unknown speaker "{speaker}"', remedy)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lipsync_batch.capabilities import LIP_SYNC, Capabilities
 from lipsync_batch.errors import Problem
 from lipsync_batch.jobs import Job
 from lipsync_batch.manifest.build import Draft, JobBuilder, Scope, lay
@@ -22,9 +23,16 @@ class Expander:
     """Expands the rows of one reading of a manifest, in order; it counts the jobs and the overrides used."""
 
     def __init__(
-        self, *, base: Path, defaults: Layer | None, tables: Mapping[str, Table], overrides: Mapping[str, Layer]
+        self,
+        *,
+        base: Path,
+        defaults: Layer | None,
+        tables: Mapping[str, Table],
+        overrides: Mapping[str, Layer],
+        capabilities: Capabilities = LIP_SYNC,
     ) -> None:
         self._base = base
+        self._capabilities = capabilities
         self._below = () if defaults is None else (defaults,)
         self._tables = tables
         self._overrides = overrides
@@ -35,7 +43,7 @@ class Expander:
 
     def plain(self, row: Row) -> Job | None:
         """The job of a row that needs no expanding; None where `expand` is to be asked."""
-        job = None if self._below else plain_job(row, self._base, self._count)
+        job = None if self._below else plain_job(row, self._base, self._count, self._capabilities)
         if job is None or job.key in self._overrides:
             return None
         self._count += 1
@@ -89,7 +97,7 @@ class Expander:
         return _find(draft, scope, "audio", problems) if "audio" in draft.values else [None]
 
     def _finish(self, draft: Draft, scope: Scope, problems: list[Problem]) -> Iterator[Job | Problem]:
-        builder = JobBuilder(draft, scope, problems)
+        builder = JobBuilder(draft, scope, self._capabilities, problems)
         job = builder.build()
         override = self._overrides.get(builder.key) if builder.key is not None else None
         if override is not None and builder.key is not None:
@@ -112,7 +120,7 @@ class Expander:
             scope.video = _find_one(again, scope, "video", problems)
         if "audio" in override.values:
             scope.audio = _find_one(again, scope, "audio", problems)
-        builder = JobBuilder(again, scope, problems)
+        builder = JobBuilder(again, scope, self._capabilities, problems)
         job = builder.build()
         if job is not None:
             yield job

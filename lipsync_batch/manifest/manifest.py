@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lipsync_batch.capabilities import LIP_SYNC, Capabilities
 from lipsync_batch.errors import ManifestError, Problem
 from lipsync_batch.jobs import Job, Place
 from lipsync_batch.manifest import csv_rows, json_rows, yaml_rows
@@ -61,19 +62,21 @@ class Manifest:
         """All that it is written in: itself, and the sheets of its tables."""
         return (self.checked, *(table.checked for table in self.sections.tables.values()))
 
-    def jobs(self) -> Reading:
+    def jobs(self, capabilities: Capabilities = LIP_SYNC) -> Reading:
         """Jobs and problems, in manifest order; memory does not grow with the manifest, nor with a grid.
+
+        `capabilities` are those of the provider that the jobs are for.
 
         A row may yield several jobs and several problems. Whether keys and outputs are unique over all jobs, and
         whether files exist, is for the caller to find out.
         """
-        return Reading(self)
+        return Reading(self, capabilities)
 
 
 class Reading:
     """One reading of a manifest's rows, from the first to the last."""
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, capabilities: Capabilities) -> None:
         self._manifest = manifest
         sections = manifest.sections
         self._expander = Expander(
@@ -81,6 +84,7 @@ class Reading:
             defaults=sections.defaults,
             tables=sections.tables,
             overrides=sections.overrides,
+            capabilities=capabilities,
         )
         self._items = self._read()
 

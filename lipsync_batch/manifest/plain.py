@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lipsync_batch.capabilities import LIP_SYNC
+from lipsync_batch.capabilities import LIP_SYNC, Capabilities
 from lipsync_batch.jobs import Audio, Job, Speech, Text, Want
 from lipsync_batch.manifest.build import default_key, output_of
 from lipsync_batch.manifest.faults import FieldError
@@ -40,7 +40,7 @@ class _Shape:
     numbers: tuple[str, ...]
 
 
-def plain_job(row: Row, base: Path, position: int) -> Job | None:
+def plain_job(row: Row, base: Path, position: int, capabilities: Capabilities = LIP_SYNC) -> Job | None:
     """The job of a row that is plainly right; None for every other row."""
     shape = _shape(tuple(row.given))
     if shape is None or row.excused or row.problems:
@@ -49,19 +49,25 @@ def plain_job(row: Row, base: Path, position: int) -> Job | None:
     if values is None or labels is None:
         return None
     try:
-        return _job(values, labels, shape, row, base, position)
+        return _job(values, labels, shape, row, base, position, capabilities)
     except FieldError:
         return None
 
 
 def _job(
-    values: dict[str, str], labels: dict[str, str], shape: _Shape, row: Row, base: Path, position: int
+    values: dict[str, str],
+    labels: dict[str, str],
+    shape: _Shape,
+    row: Row,
+    base: Path,
+    position: int,
+    capabilities: Capabilities,
 ) -> Job | None:
     video, audio = find_plain(values["video"], base), None
     speech: Speech
     if shape.is_spoken:
         speech = Text(text=values["text"], speaker=values["speaker"])
-        if speech.speaker not in LIP_SYNC.speakers:
+        if speech.speaker not in capabilities.speakers:
             return None
     else:
         audio = find_plain(values["audio"], base)
@@ -74,7 +80,7 @@ def _job(
     return Job(
         key=key,
         output=output,
-        want=Want(video=video.source, speech=speech, take=int(values.get("take", 1))),
+        want=Want(video=video.source, speech=speech, take=int(values.get("take", 1)), model=capabilities.model),
         position=position,
         labels=labels,
         priority=int(values.get("priority", 0)),

@@ -40,6 +40,7 @@ from lipsync_batch.providers.base import (
 from lipsync_batch.providers.body import InputChangedError, RequestBody
 from lipsync_batch.providers.media_links import MediaLinks
 from lipsync_batch.providers.wire import BEFORE_SENDING, NETWORK, TIMED_OUT, Timeouts, Wire
+from lipsync_batch.settings import api_key, base_url
 
 GENERATIONS = "/v2/video/generations"
 
@@ -54,6 +55,8 @@ class AimlApi:
 
     name = "aimlapi"
     capabilities = LIP_SYNC
+    base_url_from = staticmethod(base_url)
+    key_from = staticmethod(api_key)
 
     def __init__(
         self,

@@ -7,9 +7,11 @@ said here, once: see `Submission`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from lipsync_batch.capabilities import Capabilities
@@ -252,3 +254,30 @@ class Provider(Protocol):
         """The published price; None where there is none. Source: GET /v1/models?include=pricing."""
 
     async def aclose(self) -> None: ...
+
+
+class ProviderClass(Protocol):
+    """What makes a provider of the environment: the class that an entry point names."""
+
+    name: str
+    capabilities: Capabilities
+    """Known before anyone logs in: manifests are checked against it."""
+
+    def base_url_from(self, environ: Mapping[str, str]) -> str:
+        """Where its API is: scheme, host and port. A batch is bound to it. UsageError where it cannot be used."""
+
+    def key_from(self, environ: Mapping[str, str]) -> str:
+        """What pays, never empty: it also tells accounts apart. ActionNeededError where there is none."""
+
+    def __call__(
+        self,
+        *,
+        base_url: str,
+        key: str | None,
+        media_base_url: str | None = None,
+        media_root: Path | None = None,
+    ) -> Provider:
+        """A client; no call is made yet. Without a key only the price is asked for.
+
+        `media_root` is the manifest's folder, and `media_base_url` where the provider can fetch its files, if anywhere.
+        """

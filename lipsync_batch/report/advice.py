@@ -71,7 +71,7 @@ _GO_ON: Mapping[StopReason, str] = {
     StopReason.OUTAGE: "Go on when the API answers again",
     StopReason.DISK_FULL: "Free some space (512 MiB at the least), then go on",
     StopReason.DISK_ERROR: "Mend what the message above names, then go on",
-    StopReason.CREDENTIALS: "Set AIMLAPI_API_KEY to a valid key, then go on",
+    StopReason.CREDENTIALS: "Set a valid key (AIMLAPI_API_KEY, or your provider's own), then go on",
     StopReason.CREDITS: "Top up the account, then go on",
     StopReason.BUDGET: "Allow more, then go on",
     StopReason.INTERRUPTED: "Go on where it stopped",
