@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator
 from functools import lru_cache
 from html.entities import codepoint2name
+from urllib.parse import unquote
 
 LIMIT = 4096
 """Bytes of UTF-8 that are kept of a raw error."""
@@ -23,6 +24,8 @@ CUT = " …"
 
 SHORTEST_CODE = 8
 """Characters from which on an encoded secret is looked for: fewer would be found in innocent words."""
+SHORTEST_PIECE = 4
+"""Characters from which on a part of an address is taken for a token, a password or a name."""
 LONGEST_ESCAPE = 24
 """Characters that one character of a secret may become, as in `\\u003c` or `&quot;`, backslashes before it included."""
 
@@ -80,6 +83,17 @@ def mask_link(link: str) -> str:
     """
     end = min((link.index(mark) for mark in "?#" if mark in link), default=len(link))
     return mask(link[:end]) + (f"{link[end]}{HIDDEN}" if end < len(link) else "")
+
+
+def pieces(address: str) -> Secrets:
+    """A notification's address and its parts: services put tokens anywhere in it, also where a host would stand.
+
+    >>> sorted(pieces("slack://T1JJ3T3L2/A1BRTD4JD?to=ops"))
+    ['A1BRTD4JD', 'T1JJ3T3L2', 'slack://T1JJ3T3L2/A1BRTD4JD?to=ops']
+    """
+    rest = address.partition("://")[2] or address
+    parts = {part for raw in re.split(r"[/?#&=@:;,+\s]+", rest) for part in (raw, unquote(raw))}
+    return Secrets({address, *(part for part in parts if len(part) >= SHORTEST_PIECE)})
 
 
 def holds(text: str, secrets: Collection[str]) -> bool:

@@ -24,7 +24,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails
 
 from lipsync_batch.errors import ActionNeededError, UsageError
-from lipsync_batch.masking import Secrets
+from lipsync_batch.masking import Secrets, pieces
 
 ENVIRONMENT_PREFIX = "LIPSYNC_BATCH_"
 DEFAULT_BASE_URL = "https://api.aimlapi.com"
@@ -296,7 +296,7 @@ def _of_flags(flags: Mapping[str, object]) -> Layer:
 
 def _misspelt_variables(environ: Mapping[str, str]) -> list[str]:
     """Variables that look like a setting, but are none: a budget that is misspelt would not hold."""
-    known = [ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields]
+    known = [*(ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields), NOTIFY]
     strangers = sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
     return [
         f"environment variable {name}: there is no such setting; did you mean {close[0]}?"
@@ -326,6 +326,8 @@ ACCOUNT_NAMES = "AIMLAPI_"
 SHORTEST_SECRET = 8
 """Characters of what is hidden by its variable's name alone: fewer would be found in innocent words."""
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+NOTIFY = "LIPSYNC_BATCH_NOTIFY"
+"""Environment variable with the addresses that are told how a run ended, between white space."""
 
 
 def withheld(name: str) -> str | None:
@@ -403,24 +405,31 @@ def base_url(environ: Mapping[str, str]) -> str:
     return _origin(url)
 
 
-def secrets_of(environ: Mapping[str, str]) -> Secrets:
+def addresses(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Who is told how a run ended, by apprise's addresses."""
+    return tuple(environ.get(NOTIFY, "").split())
+
+
+def secrets_of(environ: Mapping[str, str], notify: Iterable[str] = ()) -> Secrets:
     """What nothing may show that is written in this environment, a traceback included. Raises nothing.
 
-    That is the key, and whatever stands in a variable whose name says that it is secret: what other providers read.
+    That is the key, the addresses of notifications (`notify` are further ones), and whatever stands in a variable whose
+    name says that it is secret: what other providers read.
     """
     named = [value.strip() for name, value in environ.items() if _SECRET_NAME.search(name)]
     secrets = {value for value in named if len(value) >= SHORTEST_SECRET}
+    secrets.update(*map(pieces, (*notify, *addresses(environ))))
     with suppress(ActionNeededError):
         secrets.add(api_key(environ))
     return Secrets(secrets)
 
 
 def without_accounts(environ: Mapping[str, str]) -> dict[str, str]:
-    """An environment for a process that shall not know who pays: the key is not in it, nor another provider's."""
+    """An environment for a process that shall not know who pays, nor who is told: no key of any provider is in it."""
     return {
         name: value
         for name, value in environ.items()
-        if not name.startswith(ACCOUNT_NAMES) and not _SECRET_NAME.search(name)
+        if not name.startswith(ACCOUNT_NAMES) and name != NOTIFY and not _SECRET_NAME.search(name)
     }
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marks import Mark
 
-from lipsync_batch.masking import HIDDEN, LIMIT, MOST, holds, mask, mask_link
+from lipsync_batch.masking import HIDDEN, LIMIT, MOST, holds, mask, mask_link, pieces
 
 SECRET = "s3cr3t"
 
@@ -165,3 +165,23 @@ def test_any_text_can_be_masked_and_written(text: str) -> None:
 
     assert len(masked.encode()) <= LIMIT
     assert mask(masked) == masked
+
+
+@pytest.mark.parametrize(
+    ("address", "quoted"),
+    [
+        pytest.param(f"slack://{SECRET}/A1B2C3D4/#ops", f"https://hooks.slack.com/services/{SECRET}", id="as the host"),
+        pytest.param(f"json://host/a/{SECRET}", f"POST /a/{SECRET} gave 500", id="in the path"),
+        pytest.param(f"mailto://me:{SECRET}@host", f"login of me with {SECRET} failed", id="as the password"),
+        pytest.param("mailto://me:s3%2Fcr3t@host", "login of me with s3/cr3t failed", id="written for a URL"),
+        pytest.param(f"tgram://1234567:{SECRET}/12", f"/bot1234567:{SECRET}/sendMessage", id="between colons"),
+        pytest.param(f"json://host?+X-Token={SECRET}", f"X-Token: {SECRET}", id="in a header"),
+        pytest.param(SECRET, f"Unparseable URL {SECRET}", id="all that there is"),
+    ],
+)
+def test_part_of_an_address_is_hidden(address: str, quoted: str) -> None:
+    """Services put together addresses of their own from what they are given, and name those in their errors."""
+    masked = mask(quoted, secrets=pieces(address))
+
+    assert SECRET not in masked
+    assert "s3/cr3t" not in masked

@@ -37,6 +37,7 @@ from lipsync_batch.masking import HIDDEN
 pytestmark = pytest.mark.slow
 
 KEY = Mark("sk-marked/Q7x.Zr4:Ek9w-Tn2vB8mLd5cHy3")
+ADDRESS = Mark("notify-t0ken-Vb6Nq3Jz9Ks")
 INPUT = Mark("1nput5ignatureWq8Zt")
 RESULT = Mark("re5ult5ignatureKp3Vd")
 
@@ -308,7 +309,10 @@ def interrupted_twice(observer: Observer, api: OtherApi, hostile: Hostile) -> No
 
 def rehearsed(observer: Observer) -> None:
     """A run against a sandbox of its own, with its workers."""
-    options = {"LIPSYNC_BATCH_SANDBOX_OPTIONS": "--median 1 --speed-up 20 --log-lag 0"}
+    options = {
+        "LIPSYNC_BATCH_SANDBOX_OPTIONS": "--median 1 --speed-up 20 --log-lag 0",
+        "LIPSYNC_BATCH_NOTIFY": f"json://{ADDRESS.text}:pw@127.0.0.1:9/{ADDRESS.text}",
+    }
     with observer.running("run", "rehearsal.csv", "--sandbox", "--typical-seconds", "0.2", **options) as process:
         process.wait(timeout=60)
 
@@ -327,6 +331,9 @@ def test_nothing_secret_is_written_down_or_passed_on(evidence: Evidence) -> None
     assert not [title for title in evidence.titles if KEY.found_in(title)], "the key is in a process's title"
     assert evidence.keys_at_api == {f"Bearer {KEY.text}"}
     assert not [request for request in evidence.seen_elsewhere if KEY.found_in(request) or "uthorization" in request]
+    assert not list(leaks(ADDRESS, [evidence.folder])), "a notification's address is in a file"
+    assert not said(ADDRESS, evidence), "a notification's address is on a stream"
+    assert not [title for title in evidence.titles if ADDRESS.found_in(title)]
     for mark in (INPUT, RESULT):
         files = {Path(leak.partition(": ")[0]).name for leak in leaks(mark, [evidence.folder])}
         assert files <= {"jobs.db", "jobs.db-wal", "spring.csv"}, "a signature is not in the ledger alone"
@@ -346,6 +353,7 @@ def quoted_everywhere(evidence: Evidence) -> None:
     assert everything.count("You sent") > 10
     assert 'the API says "waiting for ***"' in everything
     assert "asked three times in vain" in everything
+    assert "the notification was not sent: address 1 (json://***): " in everything
     assert HIDDEN in dump(evidence.folder / "out" / "spring" / "_batch" / "jobs.db")
     assert len(evidence.seen_elsewhere) > 3
     assert len(evidence.titles) > 4 or not Path("/proc/self").exists()
@@ -359,11 +367,12 @@ def said(mark: Mark, evidence: Evidence) -> dict[str, str]:
 # When something is wrong before, or inside, the program
 
 BUG = """
-import os
+import os, sys
+ADDRESSES = [part for text in sys.argv for part in text.split("/")] + os.environ["LIPSYNC_BATCH_NOTIFY"].split("/")
 from lipsync_batch.providers.aimlapi import AimlApi
 
 async def check(self, generation_id):
-    raise RuntimeError("unexpected header: Bearer " + os.environ["AIMLAPI_API_KEY"])
+    raise RuntimeError(f"unexpected header: Bearer {os.environ['AIMLAPI_API_KEY']}, told to {ADDRESSES}")
 
 AimlApi.check = check
 from lipsync_batch.cli import main
@@ -375,16 +384,19 @@ def test_traceback_of_a_bug_holds_no_key(tmp_path: Path) -> None:
     """The one text that nobody worded: it is shown, kept in run.log, and pasted into an issue."""
     write_manifests(tmp_path)
     with other_api(tmp_path / "clip.mp4", seconds=0.0) as api:
-        command = [sys.executable, "-c", BUG, "run", "rehearsal.csv", "--typical-seconds", "0.1"]
-        env = environment(tmp_path, api.url, AIMLAPI_API_KEY=KEY.text)
+        told = [f"--notify=json://127.0.0.1:9/{ADDRESS.text}/a", "--notify", f"json://127.0.0.1:9/{INPUT.text}/b"]
+        command = [sys.executable, "-c", BUG, "run", "rehearsal.csv", "--typical-seconds", "0.1", *told]
+        variables = {"AIMLAPI_API_KEY": KEY.text, "LIPSYNC_BATCH_NOTIFY": f"json://127.0.0.1:9/{RESULT.text}"}
+        env = environment(tmp_path, api.url, **variables)
 
         done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert done.returncode == exits.BUG
     assert "RuntimeError: unexpected header: Bearer ***" in done.stderr
     assert "RuntimeError" in (tmp_path / "out" / "rehearsal" / "_batch" / "run.log").read_text()
-    assert not KEY.found_in(done.stdout + done.stderr)
-    assert not list(leaks(KEY, [tmp_path]))
+    for mark in (KEY, ADDRESS, INPUT, RESULT):
+        assert not mark.found_in(done.stdout + done.stderr)
+        assert not list(leaks(mark, [tmp_path / "out"]))
 
 
 PASSWORD = Mark("proxy-pa55word-Gh7Lw")

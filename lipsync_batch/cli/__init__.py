@@ -11,7 +11,9 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import NoReturn, TextIO
 
 import click
@@ -96,7 +98,13 @@ def _without_secrets(trace: str) -> str:
     from lipsync_batch.masking import MOST, mask
     from lipsync_batch.settings import secrets_of
 
-    return mask(trace, secrets=secrets_of(os.environ), limit=MOST)
+    return mask(trace, secrets=secrets_of(os.environ, _notified(sys.argv)), limit=MOST)
+
+
+def _notified(arguments: Sequence[str]) -> list[str]:
+    """Every address that stands after --notify."""
+    after = [value for option, value in pairwise(arguments) if option == "--notify"]
+    return after + [text.partition("=")[2] for text in arguments if text.startswith("--notify=")]
 
 
 def show(error: LipsyncBatchError) -> None:

@@ -18,6 +18,7 @@ HEADINGS = {
     "Which jobs": ("only", "limit", "retry_failed", "collect_only", "skip_invalid"),
     "Care": ("dry_run", "remake", "yes", "check", "verify"),
     "Tuning": ("provider", "max_in_flight", "downloads", "typical_seconds", "patience", "resolve_for", "state"),
+    "Who is told": ("notify",),
     "What is shown": ("events", "quiet", "verbose"),
 }
 
@@ -46,6 +47,7 @@ HEADINGS = {
 @click.option("--verify", is_flag=True, help="Read finished files again and compare their checksums.")
 @click.option("--remake", is_flag=True, help="Yes, make more than 20 % of the finished videos anew.")
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
+@click.option("--notify", multiple=True, metavar="URL", help="Tell of the end by apprise, as mailto://...; repeatable.")
 @click.option("--events", is_flag=True, help="JSON events on stdout, one a line.")
 @click.option("-q", "--quiet", is_flag=True, help="Problems only.")
 @click.option("-v", "--verbose", is_flag=True, help="A line at every step.")
@@ -67,6 +69,7 @@ def run(
     verify: bool,
     remake: bool,
     yes: bool,
+    notify: tuple[str, ...],
     events: bool,
     quiet: bool,
     verbose: bool,
@@ -94,6 +97,7 @@ def run(
         verify=verify,
         remake=remake or yes,
         confirm=_ask if interactive else None,
+        notify=notify,
     )
     job = Batch.find(batch, out=out, state=state, sandbox=sandbox, flags=settings)
     _collect_garbage_seldom()
