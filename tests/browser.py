@@ -69,5 +69,5 @@ class Visits:
         """Fails where a page complained or asked for what is elsewhere."""
         for context in self._browser.contexts:
             context.close()
-        assert self.complaints == []
-        assert self.strays == []
+        assert not self.complaints, self.complaints
+        assert not self.strays, self.strays

@@ -1,4 +1,4 @@
-"""One browser for all tests of a process, and a visitor for each test."""
+"""One browser for a module's tests, and a visitor for each of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from browser import Visits, started
 from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """While it is open, Playwright's loop runs in this thread, and no other one can: so never longer than a module."""
     with started() as browser:
         yield browser
 
