@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 from command import environment, run
 from media_factory import make_audio, make_video
 
 from lipsync_batch.drafting import draft_of
-from lipsync_batch.drafting.languages import is_language, language_after
+from lipsync_batch.drafting.languages import language_after, language_of, without_language
 from lipsync_batch.drafting.subtitles import text_of
 from lipsync_batch.drafting.text import manifest_text
 from lipsync_batch.errors import UsageError
-from lipsync_batch.manifest import Manifest
+from lipsync_batch.manifest import Manifest, manifest_schema
 
 SRT = """1
 00:00:00,000 --> 00:00:01,500
@@ -34,7 +38,8 @@ STYLE
 
 intro
 00:00.000 --> 00:01.000 align:start
-<v Ada>Bonjour.</v>
+<v Ada>Bonjour &amp; bienvenue.</v>
+- Merci.
 """
 
 
@@ -83,16 +88,60 @@ def test_recordings_are_paired_by_name_and_language(tmp_path: Path) -> None:
     }
 
 
+def test_names_of_real_folders_are_paired(tmp_path: Path) -> None:
+    """Capitals, brackets, languages by name, umlauts of another system, a video that names its own language."""
+    folder = laid_out(
+        tmp_path,
+        *("Intro.MP4", "intro.de-AT.wav", "Intro_FRA.WAV", "Intro - German.mp3", "Intro (ja).wav", "Intro [es].wav"),
+        *("gru\u0308n.mp4", "gr\u00fcn.zh_Hans.wav", "clip-01_EN.mp4", "clip-01_DE.wav", "clip-01_EN.wav"),
+        *("fr/teaser.mp4", "fr/teaser.wav", "it/teaser.mp4", "it/teaser.wav", "audio/Polish/teaser.fr.wav"),
+    )
+
+    assert jobs_of(folder) == {
+        "de-AT/Intro.mp4": ("Intro.MP4", "intro.de-AT.wav"),
+        "fr/Intro.mp4": ("Intro.MP4", "Intro_FRA.WAV"),
+        "de/Intro.mp4": ("Intro.MP4", "Intro - German.mp3"),
+        "ja/Intro.mp4": ("Intro.MP4", "Intro (ja).wav"),
+        "es/Intro.mp4": ("Intro.MP4", "Intro [es].wav"),
+        "zh-Hans/gr\u00fcn.mp4": ("gru\u0308n.mp4", "gr\u00fcn.zh_Hans.wav"),
+        "de/clip-01_EN.mp4": ("clip-01_EN.mp4", "clip-01_DE.wav"),
+        "en/clip-01_EN.mp4": ("clip-01_EN.mp4", "clip-01_EN.wav"),
+        "fr/teaser.mp4": ("fr/teaser.mp4", "fr/teaser.wav"),
+        "it/teaser.mp4": ("it/teaser.mp4", "it/teaser.wav"),
+    }
+    assert draft_of(folder).left_out == [
+        "audio/Polish/teaser.fr.wav: several videos are called like it (fr/teaser.mp4, it/teaser.mp4)"
+    ]
+
+
 def test_what_cannot_be_paired_is_named_with_the_reason(tmp_path: Path) -> None:
     """Nobody should find out in the morning that a video was passed over."""
     folder = laid_out(
         tmp_path,
-        *("a.mp4", "a.de.wav", "a.de.txt", "b.mp4", "c.de.wav", "d.mkv", "x/e.mp4", "y/e.mp4", "e.de.wav"),
+        *(
+            "a.mp4",
+            "a.de.wav",
+            "a.de.txt",
+            "a.take2.wav",
+            "a.fr.srt",
+            "b.mp4",
+            "c.de.wav",
+            "d.mkv",
+            "x/e.mp4",
+            "y/e.mp4",
+            "e.de.wav",
+        ),
         *(".hidden.mp4", "out/old/_batch/jobs.db", "out/old/de/a.mp4"),
     )
+    (folder / "a.fr.srt").write_bytes(SRT.replace("Tag", "\u00c7a va").encode("cp1252"))
 
-    assert sorted(draft_of(folder).left_out) == [
+    left_out = sorted(draft_of(folder).left_out)
+
+    (unreadable,) = (line for line in left_out if line.startswith("a.fr.srt: line 3: byte 0xC7 is not UTF-8"))
+    left_out.remove(unreadable)
+    assert left_out == [
         "a.de.txt: a.de.wav is for the same video and language",
+        'a.take2.wav: it is called like a.mp4, but "take2" is no language',
         "b.mp4: no recording or text is called like it",
         "c.de.wav: no video is called like it",
         "d.mkv: a kind of media that the API does not take",
@@ -154,14 +203,35 @@ def test_full_sheet_of_one_folder_is_one_entry(tmp_path: Path) -> None:
     assert entry.fields == {"video": "clips/*.mp4", "each": ["de", "fr"]}
 
 
+def test_rows_are_found_however_they_are_written(tmp_path: Path) -> None:
+    """With and without an ending, in other capitals, with an umlaut as another system writes it; and who speaks."""
+    laid_out(tmp_path, "clips/Ada.MP4", "clips/ben.mov", "clips/gru\u0308n.mp4")
+    lines = ["clip;German;pt-BR;Voice", "ada;Hallo.;Oi.;Emily", "ben.MOV;Ja.;;Jack", "gr\u00fcn;Tag.;Sim.;Auto"]
+    (tmp_path / "lines.csv").write_text("\r\n".join(lines), "utf-8-sig")
+
+    assert jobs_of(tmp_path, "lines.csv") == {
+        "German/Ada.mp4": ("clips/Ada.MP4", "Hallo."),
+        "pt-BR/Ada.mp4": ("clips/Ada.MP4", "Oi."),
+        "German/ben.mp4": ("clips/ben.mov", "Ja."),
+        "German/gr\u00fcn.mp4": ("clips/gru\u0308n.mp4", "Tag."),
+        "pt-BR/gr\u00fcn.mp4": ("clips/gru\u0308n.mp4", "Sim."),
+    }
+    jobs = list(Manifest.load(tmp_path / "made.yaml").jobs())
+    assert [job.want.speech.speaker for job in jobs] == ["Emily", "Emily", "Jack", "Auto", "Auto"]
+
+
 @pytest.mark.parametrize(
     ("files", "content", "source", "words"),
     [
         ((), None, "missing", ["no such folder"]),
         (("a.wav",), None, "", ["no videos", ".mp4"]),
-        (("a.mp4", "b.wav"), None, "", ["none of its 1 videos", "a.de.wav"]),
+        (("a.mp4", "b.wav"), None, "", ["no recording or text", "its 1 video", "a.de.wav"]),
         (("a.mp4",), "key,video,text\nx,a.mp4,Hi\n", "s.csv", ["a manifest already", "lipsync-batch plan"]),
-        (("a.mp4",), "clip,German\na,Hallo\n", "s.csv", ["no column is named by a language", "German"]),
+        (("a.mp4",), "clip,Klingon\na,nuqneH\n", "s.csv", ["no column is named by a language", "Klingon"]),
+        (("a.mp4",), "Spring 2026,,\n\nclip,de,fr\na,Hallo,Salut\n", "s.csv", ["Line 3 seems to name the columns"]),
+        (("a.mp4",), "Spring 2026\nclip,de,fr\na,Hallo,Salut\n", "s.csv", ["begin with a title"]),
+        (("a.mp4",), "lang,a,b\nde,Hallo,Ja\n", "s.csv", ["a row a language", "transpose"]),
+        (("a.mp4",), "clip,language,text\na,de,Hallo\na,fr,Salut\n", "s.csv", ["a row a job", "video, text, speaker"]),
         (("a.mp4",), "clip,de\nb,Hallo\n", "s.csv", ["none of its 1 rows has a video", "ada.mp4"]),
         (("a.mp4",), "clip,de\n", "s.xlsx", ["workbook", "CSV UTF-8"]),
     ],
@@ -201,20 +271,41 @@ def test_command_writes_a_manifest_that_plan_takes(tmp_path: Path) -> None:
     assert planned.returncode == 0, planned.stderr
 
 
+def test_editors_find_the_schema_of_what_is_written(tmp_path: Path) -> None:
+    """By its first line, without anything to set up; and it fits."""
+    laid_out(tmp_path, "intro.mp4", "intro.fr.vtt", "intro.de.wav")
+
+    assert run("init", ".", env=environment(tmp_path), cwd=tmp_path).returncode == 0
+
+    text = (tmp_path / "manifest.yaml").read_text("utf-8")
+    modeline = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+    assert modeline is not None
+    schema = json.loads((tmp_path / modeline[1]).read_text("utf-8"))
+    assert schema == manifest_schema()
+    jsonschema.validate(yaml.safe_load(text), schema)
+
+
 def test_subtitles_give_what_is_said(tmp_path: Path) -> None:
     """Numbers, times, notes and markup are not spoken."""
     laid_out(tmp_path, "a.srt", "a.vtt", "a.txt")
 
     assert text_of(tmp_path / "a.srt") == "Guten Tag, liebe Leute. Bis bald."
-    assert text_of(tmp_path / "a.vtt") == "Bonjour."
+    assert text_of(tmp_path / "a.vtt") == "Bonjour & bienvenue. Merci."
     assert text_of(tmp_path / "a.txt") == "Hello there."
 
 
-def test_language_codes() -> None:
-    """Codes with script and region too; words that only look like one are none."""
-    assert all(map(is_language, ["de", "DE", "pt-BR", "pt_BR", "zh-Hant", "zh-Hant-TW", "es-419", "fil"]))
-    assert not any(map(is_language, ["raw", "dub", "wav", "v2", "deutsch", "d", "", "de-", "xx"]))
+def test_languages_are_known_by_codes_and_names() -> None:
+    """However people write them, they become one code; words that only look like one are none."""
+    written = ["de", "DEU", "German", "pt_br", "zh-hant", "zh_Hant_TW", "es-419", "fil", "Franc\u0327ais", "ger-AT"]
+    assert list(map(language_of, written)) == [
+        *("de", "de", "de", "pt-BR", "zh-Hant", "zh-Hant-TW", "es-419", "fil", "fr", "de-AT")
+    ]
+    assert not any(map(language_of, ["raw", "dub", "wav", "v2", "d", "", "de-", "xx", "final"]))
     assert language_after("intro.de", "intro") == "de"
+    assert language_after("Intro - German", "intro") == "de"
+    assert language_after("intro [es]", "intro") == "es"
     assert language_after("intro", "intro") == ""
     assert language_after("introduction", "intro") is None
     assert language_after("intro.take2", "intro") is None
+    assert without_language("clip-01.pt-BR") == ("clip-01", "pt-BR")
+    assert without_language("clip-01") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -25,8 +26,10 @@ def init(source: Path, *, target: Path | None, force: bool) -> None:
     that are called like it. A sheet (CSV) has a row a clip and a column a language.
     """
     from lipsync_batch.drafting import draft_of
-    from lipsync_batch.drafting.text import manifest_text
+    from lipsync_batch.drafting.draft import counted
+    from lipsync_batch.drafting.text import SCHEMA_FILE, manifest_text
     from lipsync_batch.errors import UsageError
+    from lipsync_batch.manifest import manifest_schema
 
     draft = draft_of(source)
     if target is None:
@@ -37,7 +40,8 @@ def init(source: Path, *, target: Path | None, force: bool) -> None:
             hint="Give --to a file there.",
         )
     _write(target, manifest_text(draft), force=force)
-    click.echo(f"{target}: {draft.jobs:,} jobs, of {draft.about}")
+    _write(target.with_name(SCHEMA_FILE), json.dumps(manifest_schema(), indent=2, ensure_ascii=False), force=True)
+    click.echo(f"{target}: {counted(draft.jobs, 'job')}, of {draft.about}")
     for line in draft.left_out[:SHOWN]:
         click.echo(f"Left out: {line}")
     if len(draft.left_out) > SHOWN:

@@ -36,3 +36,8 @@ class Draft:
     @property
     def jobs(self) -> int:
         return sum(entry.jobs for entry in self.entries)
+
+
+def counted(number: int, what: str) -> str:
+    """A count and what is counted: `1 clip`, `2 clips`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lipsync_batch.capabilities import LIP_SYNC
-from lipsync_batch.drafting.draft import OUTPUT, Draft, Entry
-from lipsync_batch.drafting.languages import is_language, language_after
+from lipsync_batch.drafting.draft import OUTPUT, Draft, Entry, counted
+from lipsync_batch.drafting.kinship import Family
+from lipsync_batch.drafting.languages import folded, rest_after
 from lipsync_batch.drafting.media import Found, found_in
+from lipsync_batch.drafting.subtitles import ENDINGS as TEXT_ENDINGS
 from lipsync_batch.drafting.subtitles import text_of
-from lipsync_batch.errors import UsageError
+from lipsync_batch.errors import ManifestError, UsageError
 from lipsync_batch.manifest.templates import escape
 
 MIRRORED = "{language}/{video.parent}/{video.stem}.mp4"
@@ -36,26 +38,26 @@ def draft_of_folder(folder: Path) -> Draft:
     if not pairs:
         first = found.videos[0]
         raise UsageError(
-            f"{folder}: none of its {len(found.videos)} videos has a recording or a text that is called like it",
+            f"{folder}: no recording or text is called like one of its {counted(len(found.videos), 'video')}",
             hint=f"Call them like {first.stem}.de.wav, {first.stem}.fr.srt or de/{first.stem}.wav.",
         )
     output = MIRRORED if _outputs_meet(pairs) else OUTPUT
-    texts = {pair: text_of(folder / pair.speech) for pair in pairs if pair.speech in set(found.texts)}
-    silent = [pair for pair, text in texts.items() if not text]
-    left_out += [f"{pair.speech}: says nothing" for pair in silent]
-    entries = [_entry(pair, texts.get(pair), output) for pair in pairs if pair not in silent]
+    texts = _texts(folder, [pair for pair in pairs if pair.speech.suffix.lower() in TEXT_ENDINGS], left_out)
+    pairs = [pair for pair in pairs if texts.get(pair, "a recording")]
+    entries = [_entry(pair, texts.get(pair), output) for pair in pairs]
     defaults = {"output": output} | ({"speaker": "Auto"} if texts else {})
-    about = f"a folder with {len(found.videos):,} video{'s' * (len(found.videos) != 1)}"
+    about = f"a folder with {counted(len(found.videos), 'video')}"
     return Draft(folder=folder, about=about, entries=entries, defaults=defaults, left_out=left_out)
 
 
 def _pairs(found: Found, left_out: list[str]) -> list[_Pair]:
     """What belongs together, video by video; what does not is told."""
     taken: dict[tuple[Path, str], Path] = {}
+    family = Family(found.videos)
     for speech in [*found.audios, *found.texts]:
-        owners = list(_owners(speech, found.videos))
+        owners = family.owners_of(speech)
         if not owners:
-            left_out.append(f"{speech}: no video is called like it")
+            left_out.append(f"{speech}: {_why_no_video(speech, family.relatives(speech))}")
         elif len(owners) > 1:
             names = ", ".join(str(video) for video, _ in owners)
             left_out.append(f"{speech}: several videos are called like it ({names})")
@@ -70,38 +72,34 @@ def _pairs(found: Found, left_out: list[str]) -> list[_Pair]:
     return sorted((_Pair(video, language, speech) for (video, language), speech in taken.items()), key=_order)
 
 
+def _why_no_video(speech: Path, relatives: Sequence[Path]) -> str:
+    for video in relatives:
+        if rest := rest_after(speech.stem, video.stem):
+            return f'it is called like {video}, but "{rest}" is no language'
+    return "no video is called like it"
+
+
+def _texts(folder: Path, pairs: Sequence[_Pair], left_out: list[str]) -> dict[_Pair, str]:
+    """What is said in the files of texts and subtitles; "" for those that say nothing, or that cannot be read."""
+    texts = {}
+    for pair in pairs:
+        try:
+            texts[pair] = text_of(folder / pair.speech)
+        except ManifestError as error:
+            texts[pair] = ""
+            left_out += [f"{pair.speech}: {problem}" for problem in error.problems]
+        else:
+            if not texts[pair]:
+                left_out.append(f"{pair.speech}: says nothing")
+    return texts
+
+
 def _order(pair: _Pair) -> tuple[Path, str]:
     return pair.video, pair.language
 
 
-def _owners(speech: Path, videos: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """The videos that a recording may belong to, with its language: those of the longest name, the nearest ones."""
-    fitting = []
-    for video in videos:
-        language = language_after(speech.stem, video.stem)
-        if language is not None:
-            fitting.append((len(video.stem), _nearness(speech, video), video, language or _language_of_folder(speech)))
-    best = max((one[:2] for one in fitting), default=None)
-    return ((video, language) for length, near, video, language in fitting if (length, near) == best)
-
-
-def _nearness(speech: Path, video: Path) -> int:
-    """How much of their folders they have in common, languages aside."""
-    one, other = ([part for part in path.parent.parts if not is_language(part)] for path in (speech, video))
-    common = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        common += 1
-    return common - abs(len(one) - len(other))
-
-
-def _language_of_folder(speech: Path) -> str:
-    return next((part for part in reversed(speech.parent.parts) if is_language(part)), "")
-
-
 def _outputs_meet(pairs: Sequence[_Pair]) -> bool:
-    counts = Counter((pair.language, pair.video.stem) for pair in pairs)
+    counts = Counter((pair.language, folded(pair.video.stem)) for pair in pairs)
     return max(counts.values()) > 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from lipsync_batch.manifest.encoding import check_text, open_text
 ENDINGS = frozenset({".txt", ".srt", ".vtt"})
 _TIMES = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{3}\s*-->")
 _MARKUP = re.compile(r"</?[^<>]*>|\{\\[^{}]*\}")
+_TURN = re.compile("^\\s*[-\N{EN DASH}\N{EM DASH}]\\s+")
+"""What shows in a line that another person speaks."""
 
 
 def text_of(path: Path) -> str:
@@ -17,8 +20,10 @@ def text_of(path: Path) -> str:
     check_text(path)
     with open_text(path) as file:
         content = file.read()
-    lines = content.splitlines() if path.suffix.lower() == ".txt" else _spoken(content)
-    return " ".join(" ".join(lines).split())
+    ending = path.suffix.lower()
+    lines = content.splitlines() if ending == ".txt" else _spoken(content)
+    text = " ".join(" ".join(lines).split())
+    return html.unescape(text) if ending == ".vtt" else text
 
 
 def _spoken(content: str) -> list[str]:
@@ -27,5 +32,5 @@ def _spoken(content: str) -> list[str]:
     for block in re.split(r"\n\s*\n", "\n".join(content.splitlines())):
         lines = block.split("\n")
         times = next((number for number, line in enumerate(lines) if _TIMES.match(line)), len(lines))
-        spoken += [_MARKUP.sub("", line) for line in lines[times + 1 :]]
+        spoken += [_TURN.sub("", _MARKUP.sub("", line)) for line in lines[times + 1 :]]
     return spoken

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 import yaml
 
+from lipsync_batch.capabilities import LIP_SYNC
 from lipsync_batch.drafting.draft import Draft, Entry
+
+SCHEMA_FILE = ".manifest.schema.json"
+"""Beside the manifest, out of sight: editors that know YAML find it by the first line, wherever the folder goes."""
 
 
 def manifest_text(draft: Draft) -> str:
@@ -15,6 +19,7 @@ def manifest_text(draft: Draft) -> str:
 
 
 def _lines(draft: Draft) -> Iterator[str]:
+    yield f"# yaml-language-server: $schema={SCHEMA_FILE}"
     yield f"# Made by `lipsync-batch init` of {_comment(draft.about)}. Paths are relative to this file."
     yield "# What it would do, and cost: lipsync-batch plan FILE. A rehearsal: lipsync-batch run FILE --sandbox"
     yield from ("version: 1", "", "settings:")
@@ -28,13 +33,19 @@ def _lines(draft: Draft) -> Iterator[str]:
         yield f"    key: {_scalar(key)} # the column that names the clips"
     if draft.defaults:
         yield from ("", "defaults:")
-        yield from (f"  {name}: {_scalar(value)}" for name, value in draft.defaults.items())
-    yield from ("", "jobs:")
+        yield from (f"  {name}: {_scalar(value)}{_remark(name, value)}" for name, value in draft.defaults.items())
+    yield from ("", "jobs: # what is no field, such as language, is a label: for paths, --where and the report")
     for entry in draft.entries:
         yield from _item(entry)
     if draft.left_out:
         yield from ("", "# Left out:")
         yield from (f"#   {_comment(line)}" for line in draft.left_out)
+
+
+def _remark(name: str, value: str) -> str:
+    if name == "speaker" and value in LIP_SYNC.speakers:
+        return f" # or {', '.join(LIP_SYNC.speakers[:-1])}: who speaks texts"
+    return " # in the batch folder" if name == "output" else ""
 
 
 def _item(entry: Entry) -> Iterator[str]:

@@ -130,9 +130,11 @@ class ManifestFields(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     version: Literal[1] = Field(1, description="The version of this format.")
-    tables: dict[str, TableFields] | None = None
+    tables: dict[str, TableFields] | None = Field(
+        None, description="Sheets that templates look up, by the names that templates call them by."
+    )
     defaults: Fields | None = Field(None, description="What holds for every job that does not say otherwise.")
-    jobs: list[JobFields] = Field(min_length=1)
+    jobs: list[JobFields] = Field(min_length=1, description="What is to be made; at least one item.")
     overrides: dict[str, Fields] | None = Field(None, description="Changes to single jobs, by key.")
 
 

@@ -49,6 +49,20 @@ def test_shipped_schema_is_the_generated_one() -> None:
     assert json.loads((EXAMPLES / "manifest.schema.json").read_text(encoding="utf-8")) == manifest_schema()
 
 
+def test_every_field_says_in_the_editor_what_it_is_for() -> None:
+    """What shows when the mouse rests on it."""
+    schema = manifest_schema()
+    silent = [
+        f"{where}.{name}"
+        for where, part in {"manifest": schema, **schema["$defs"]}.items()
+        for name, field in part["properties"].items()
+        if not field.get("description") and "$ref" not in field
+    ]
+
+    assert silent == []
+    assert all(part["description"] for part in schema["$defs"].values())
+
+
 def test_schema_is_one() -> None:
     """By its own standard."""
     jsonschema.Draft202012Validator.check_schema(manifest_schema())
