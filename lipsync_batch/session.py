@@ -17,7 +17,6 @@ from lipsync_batch.clock import Clock
 from lipsync_batch.deadline import deadline
 from lipsync_batch.errors import (
     ActionNeededError,
-    BatchHeldError,
     DiskError,
     LipsyncBatchError,
     ManifestError,
@@ -29,19 +28,20 @@ from lipsync_batch.jobs import BatchRecord, State, StopReason
 from lipsync_batch.location import Location
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.masking import MOST, mask
-from lipsync_batch.notify import HURRIED, SENT_WITHIN, Notifier
+from lipsync_batch.metrics import Metrics
+from lipsync_batch.notify import Notifier
 from lipsync_batch.plan import Outlook, Planner
 from lipsync_batch.providers.plugins import capabilities_of
-from lipsync_batch.report import Paths, notice, summary, write_reports
-from lipsync_batch.report.notice import Notice
+from lipsync_batch.report import Paths, summary, write_reports
 from lipsync_batch.runlog import RunLog
 from lipsync_batch.runner.context import Options
 from lipsync_batch.runner.fetchers import ProcessFetcher
 from lipsync_batch.runner.work import Work
-from lipsync_batch.settings import NOTIFY, Settings, addresses, secrets_of, without_accounts
+from lipsync_batch.settings import NOTIFY, Settings, addresses, metrics_path, secrets_of, without_accounts
 from lipsync_batch.standing import Standing
 from lipsync_batch.store import Store
 from lipsync_batch.store.reads import Reads
+from lipsync_batch.telling import Telling
 
 ASK_FROM = 50
 """New paid pairs from which on a run without a budget asks first, where there is someone to ask."""
@@ -76,6 +76,8 @@ class Orders:
     """Asks a person; None where nobody can be asked."""
     notify: Sequence[str] = field(default=(), repr=False)
     """Addresses for apprise that are told of the end; those in the environment where there are none."""
+    metrics: Path | None = None
+    """The file that is kept for Prometheus; the environment may name one as well."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,44 +124,29 @@ class Session:
         """The descriptor that holds the batch, while the work goes on."""
         self._requests = 0
         """Sent to the API before the lanes began."""
-        self._notice: Notice | None = None
-        """What is told of the end, as soon as there is one."""
-        given = orders.notify
-        self._notifier = Notifier(
-            given or addresses(environ), origin="--notify" if given else NOTIFY, environ=without_accounts(os.environ)
+        self._telling = Telling(
+            place,
+            notifier=Notifier(
+                orders.notify or addresses(environ),
+                origin="--notify" if orders.notify else NOTIFY,
+                environ=without_accounts(os.environ),
+            ),
+            metrics=Metrics(
+                orders.metrics or metrics_path(environ),
+                batch=place.folder.root.name,
+                database=place.database,
+                budget=settings.budget,
+                clock=self._clock,
+            ),
+            clock=self._clock,
+            say=say,
         )
 
     def run(self) -> Outcome:
         """Reconcile the manifest, do the work, write the report, tell of it; see `Batch.run`."""
-        self._notifier.check()
-        name = self._place.folder.root.name
-        try:
-            outcome = self._run()
-        except BatchHeldError:
-            raise  # the run that holds the batch tells how it ends
-        except LipsyncBatchError as error:
-            self._notify(self._notice or notice.of_error(name, error))
-            raise
-        except Exception:
-            self._notify(self._notice or notice.of_bug(name))
-            raise
-        except KeyboardInterrupt:
-            self._notifier.send_behind(self._notice or notice.of_interrupt(name))
-            raise
-        assert self._notice is not None
-        in_haste = outcome.stop_reason in (StopReason.INTERRUPTED, StopReason.TERMINATED)
-        self._notify(self._notice, seconds=HURRIED if in_haste else SENT_WITHIN)
-        return outcome
-
-    def _notify(self, told: Notice, *, seconds: float = SENT_WITHIN) -> None:
-        """The last thing that a run does; the batch is free by then. That it fails is said, and changes nothing."""
-        log = self._place.folder.state / "run.log"
-        for failure in self._notifier.send(told, seconds=seconds):
-            message = f"the notification was not sent: {failure}"
-            self._say(f"Warning: {message}")
-            with suppress(DiskError), ExitStack() as stack:
-                if log.exists():
-                    stack.enter_context(RunLog(log, self._clock)).listen(Noticed(message=message))
+        self._telling.check()
+        with self._telling.over():
+            return self._run()
 
     def _run(self) -> Outcome:
         place, resumed = self._place, self._place.exists
@@ -281,6 +268,7 @@ class Session:
 
     def _work(self, store: Store, payee: Account, log: RunLog, *, resumed: bool) -> Outcome:
         self._events.listen(log.listen)
+        self._events.listen(self._telling.metrics.listen)
         store.reads.base = self._media_root()
         reads, selection = store.reads, self._orders.selection
         selected = reads.select(where=selection.where, only=selection.only, limit=selection.limit)
@@ -292,7 +280,8 @@ class Session:
         try:
             if self._orders.retry_failed:
                 asyncio.run(remedies.retry(store, log))
-            reason = asyncio.run(self._lanes(store, payee, log, number, resumed=resumed))
+            with self._telling.metrics.kept():
+                reason = asyncio.run(self._lanes(store, payee, log, number, resumed=resumed))
         except DiskError as error:
             reason = error.stop_reason
             self._events.emit(Stopping(reason=reason, message=f"{error}. {error.hint}"))
@@ -365,7 +354,7 @@ class Session:
         self._events.emit(RunEnded(stop_reason=reason, exit_code=code, jobs=counts))
         words = summary(reads, root, stop_reason=reason)
         fault = "" if self._fault is None else f"\nError:   {self._fault}"
-        self._notice = notice.of_end(root.name, counts, stop_reason=reason, exit_code=code, summary=f"{words}{fault}")
+        self._telling.note(counts, stop_reason=reason, exit_code=code, summary=f"{words}{fault}")
         return Outcome(stop_reason=reason, exit_code=code, counts=counts, summary=words, reports=Paths.inside(root))
 
     def _exit_code(self, reads: Reads, reason: StopReason) -> int:
@@ -376,6 +365,5 @@ class Session:
         """The second signal: a true report, and out. What is on the wire is `unclear` at the next start."""
         outcome = self._end(store, number, reason)
         self._say(outcome.summary)
-        assert self._notice is not None
-        self._notifier.send_behind(self._notice)
+        self._telling.at_once()
         os._exit(outcome.exit_code)

@@ -296,7 +296,7 @@ def _of_flags(flags: Mapping[str, object]) -> Layer:
 
 def _misspelt_variables(environ: Mapping[str, str]) -> list[str]:
     """Variables that look like a setting, but are none: a budget that is misspelt would not hold."""
-    known = [*(ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields), NOTIFY]
+    known = [*(ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields), METRICS, NOTIFY]
     strangers = sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
     return [
         f"environment variable {name}: there is no such setting; did you mean {close[0]}?"
@@ -323,6 +323,8 @@ _NOTIFICATIONS = frozenset({"notify", "notify_url", "notification", "notificatio
 
 ACCOUNT_NAMES = "AIMLAPI_"
 """How the names of variables of the environment begin that say who is to pay."""
+METRICS = "LIPSYNC_BATCH_METRICS"
+"""Environment variable with the path of the file that is kept for Prometheus."""
 SHORTEST_SECRET = 8
 """Characters of what is hidden by its variable's name alone: fewer would be found in innocent words."""
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
@@ -408,6 +410,12 @@ def base_url(environ: Mapping[str, str]) -> str:
 def addresses(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Who is told how a run ended, by apprise's addresses."""
     return tuple(environ.get(NOTIFY, "").split())
+
+
+def metrics_path(environ: Mapping[str, str]) -> Path | None:
+    """The file for Prometheus that the environment names."""
+    text = environ.get(METRICS, "").strip()
+    return Path(text).expanduser() if text else None
 
 
 def secrets_of(environ: Mapping[str, str], notify: Iterable[str] = ()) -> Secrets:

@@ -18,7 +18,7 @@ HEADINGS = {
     "Which jobs": ("only", "limit", "retry_failed", "collect_only", "skip_invalid"),
     "Care": ("dry_run", "remake", "yes", "check", "verify"),
     "Tuning": ("provider", "max_in_flight", "downloads", "typical_seconds", "patience", "resolve_for", "state"),
-    "Who is told": ("notify",),
+    "Who is told": ("notify", "metrics"),
     "What is shown": ("events", "quiet", "verbose"),
 }
 
@@ -48,6 +48,7 @@ HEADINGS = {
 @click.option("--remake", is_flag=True, help="Yes, make more than 20 % of the finished videos anew.")
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
 @click.option("--notify", multiple=True, metavar="URL", help="Tell of the end by apprise, as mailto://...; repeatable.")
+@click.option("--metrics", type=click.Path(path_type=Path), metavar="FILE", help="Keep figures there for Prometheus.")
 @click.option("--events", is_flag=True, help="JSON events on stdout, one a line.")
 @click.option("-q", "--quiet", is_flag=True, help="Problems only.")
 @click.option("-v", "--verbose", is_flag=True, help="A line at every step.")
@@ -70,6 +71,7 @@ def run(
     remake: bool,
     yes: bool,
     notify: tuple[str, ...],
+    metrics: Path | None,
     events: bool,
     quiet: bool,
     verbose: bool,
@@ -98,6 +100,7 @@ def run(
         remake=remake or yes,
         confirm=_ask if interactive else None,
         notify=notify,
+        metrics=metrics,
     )
     job = Batch.find(batch, out=out, state=state, sandbox=sandbox, flags=settings)
     _collect_garbage_seldom()
