@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from lipsync_batch.cli import known
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 BATCH = click.Path(path_type=Path)
@@ -15,6 +17,10 @@ BATCH = click.Path(path_type=Path)
 
 def batch_argument(function: F) -> F:
     return click.argument("batch", type=BATCH)(function)
+
+
+def keys_argument(function: F) -> F:
+    return click.argument("keys", nargs=-1, shell_complete=known.keys)(function)
 
 
 def place_options(function: F) -> F:
@@ -31,7 +37,10 @@ def place_options(function: F) -> F:
 
 def provider_option(function: F) -> F:
     return click.option(
-        "--provider", metavar="NAME", help="Who makes the videos.  [default: as it was begun, else aimlapi]"
+        "--provider",
+        metavar="NAME",
+        shell_complete=known.providers,
+        help="Who makes the videos.  [default: as it was begun, else aimlapi]",
     )(function)
 
 
@@ -40,6 +49,7 @@ def where_option(function: F) -> F:
         "--where",
         multiple=True,
         callback=_labels,
+        shell_complete=known.labels,
         metavar="LABEL=VALUE",
         help="Only jobs with this label; may be given more than once.",
     )(function)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from lipsync_batch.cli.options import batch_argument, place_options, where_option
+from lipsync_batch.cli.options import batch_argument, keys_argument, place_options, where_option
 
 
 @click.command()
 @batch_argument
-@click.argument("keys", nargs=-1)
+@keys_argument
 @place_options
 @where_option
 @click.option("--reason", required=True, help='What was wrong, such as "lips late"; kept in the history.')

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lipsync_batch import exits
-from lipsync_batch.cli.options import batch_argument, place_options
+from lipsync_batch.cli.options import batch_argument, keys_argument, place_options
 
 if TYPE_CHECKING:
     from lipsync_batch.resolving import Resolved
@@ -19,7 +19,7 @@ SHOWN = 20
 
 @click.command()
 @batch_argument
-@click.argument("keys", nargs=-1)
+@keys_argument
 @place_options
 @click.option("--adopt", metavar="ID", help="This is the generation that the job's submit started: poll it.")
 @click.option("--resubmit", is_flag=True, help="Send again. What was accepted after all is then paid for twice.")

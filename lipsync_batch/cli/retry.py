@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from lipsync_batch.cli.options import batch_argument, place_options, where_option
+from lipsync_batch.cli.options import batch_argument, keys_argument, place_options, where_option
 
 
 @click.command()
 @batch_argument
-@click.argument("keys", nargs=-1)
+@keys_argument
 @place_options
 @where_option
 @click.option("--pay-again", is_flag=True, help="Submit the given KEYS anew, although they may have been paid for.")

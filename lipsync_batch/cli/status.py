@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
+from lipsync_batch.cli import known
 from lipsync_batch.cli.options import batch_argument, place_options
 
 
 @click.command()
 @batch_argument
-@click.argument("key", required=False)
+@click.argument("key", required=False, shell_complete=known.keys)
 @place_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def status(batch: Path, key: str | None, *, out: Path | None, state: Path | None, as_json: bool) -> None:

@@ -132,6 +132,28 @@ class RemedyReads(Query):
     def keys(self) -> Iterator[str]:
         return (row["key"] for row in self._rows("SELECT key FROM jobs ORDER BY position"))
 
+    def keys_like(self, begun: str, limit: int) -> list[str]:
+        """The first keys that begin so, in their own order."""
+        rows = self._rows(
+            "SELECT key FROM jobs WHERE substr(key, 1, length(:begun)) = :begun ORDER BY key LIMIT :limit",
+            begun=begun,
+            limit=limit,
+        )
+        return [row["key"] for row in rows]
+
+    def labels_like(self, begun: str, limit: int) -> list[str]:
+        """What `--where` may say that begins so, `language=de`, by the labels of the first jobs."""
+        rows = self._rows(
+            """
+            SELECT DISTINCT label.key || '=' || label.value AS said
+            FROM (SELECT labels FROM jobs ORDER BY position LIMIT 10000), json_each(labels) AS label
+            WHERE substr(said, 1, length(:begun)) = :begun ORDER BY said LIMIT :limit
+            """,
+            begun=begun,
+            limit=limit,
+        )
+        return [row["said"] for row in rows]
+
     def keys_with(self, where: Mapping[str, str], *, state: State | None = None) -> list[str]:
         """Keys of the jobs that have these labels, in manifest order; with `state`, of those whose pair is in it."""
         condition, parameters = labelled(where, "j")
