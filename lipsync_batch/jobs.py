@@ -119,10 +119,12 @@ class Place:
     line: int | None = None
     column: int | None = None
     row: int | None = None
+    cell: str = ""
+    """In a workbook, in the words of spreadsheets: `sheet Texts, C7`. Then there is nothing else."""
 
     def __str__(self) -> str:
         named = (("row", self.row), ("line", self.line), ("column", self.column))
-        return ", ".join(f"{name} {number}" for name, number in named if number is not None)
+        return self.cell or ", ".join(f"{name} {number}" for name, number in named if number is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

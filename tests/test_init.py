@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import jsonschema
+import openpyxl
 import pytest
 import yaml
 from command import environment, run
@@ -233,7 +235,7 @@ def test_rows_are_found_however_they_are_written(tmp_path: Path) -> None:
         (("a.mp4",), "lang,a,b\nde,Hallo,Ja\n", "s.csv", ["a row a language", "transpose"]),
         (("a.mp4",), "clip,language,text\na,de,Hallo\na,fr,Salut\n", "s.csv", ["a row a job", "video, text, speaker"]),
         (("a.mp4",), "clip,de\nb,Hallo\n", "s.csv", ["none of its 1 rows has a video", "ada.mp4"]),
-        (("a.mp4",), "clip,de\n", "s.xlsx", ["workbook", "CSV UTF-8"]),
+        (("a.mp4",), "clip,de\n", "s.xls", ["workbook", ".xlsx", "CSV UTF-8"]),
     ],
 )
 def test_source_that_gives_no_manifest_is_told_with_the_remedy(
@@ -249,6 +251,29 @@ def test_source_that_gives_no_manifest_is_told_with_the_remedy(
 
     told = f"{caught.value} {caught.value.hint}"
     assert all(word in told for word in words), told
+
+
+def test_workbook_becomes_a_grid_that_names_its_sheet(tmp_path: Path) -> None:
+    """The sheet with the languages is the one that is meant, wherever it stands; the others are named."""
+    folder = laid_out(tmp_path, "ada.mp4", "ben.mp4")
+    book = openpyxl.Workbook()
+    book.active.title = "Read me"
+    book.active.append(["Lines of spring"])
+    texts = book.create_sheet("Texts")
+    for row in (["clip", "de", "due"], ["ada", "Hallo.", date(2026, 5, 1)], ["ben", "Ja.", None]):
+        texts.append(row)
+    book.create_sheet("Empty")
+    book.save(folder / "lines.xlsx")
+
+    jobs = jobs_of(folder, "lines.xlsx")
+
+    assert jobs == {"de/ada.mp4": ("ada.mp4", "Hallo."), "de/ben.mp4": ("ben.mp4", "Ja.")}
+    assert "    sheet: Texts\n" in (folder / "made.yaml").read_text(encoding="utf-8")
+    assert draft_of(folder / "lines.xlsx").left_out == [
+        'sheet "Read me": another one than "Texts"',
+        'sheet "Empty": another one than "Texts"',
+        'column "due": is no language',
+    ]
 
 
 def test_command_writes_a_manifest_that_plan_takes(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 from command import environment
 from media_factory import make_audio, make_video
@@ -184,6 +185,28 @@ def test_whatever_a_job_depends_on_is_noticed(project: Project, change: Callable
     change(project)
 
     assert project.standing() is None
+
+
+def test_cell_of_a_workbook_that_changes_changes_its_pair_alone(project: Project) -> None:
+    """The translators go on in their sheet: what they did not touch is neither made nor paid for again."""
+
+    def save(line: str) -> None:
+        book = openpyxl.Workbook()
+        for row in (["clip", "de", "fr"], ["clip", "Hallo.", line]):
+            book.active.append(row)
+        book.save(project.folder / "lines.xlsx")
+
+    save("Bonjour.")
+    project.write("spring.yaml", YAML.replace("lines.csv", "lines.xlsx"))
+    project.take_in()
+    for language in ("de", "fr", "en"):
+        project.set_states("done", language=language)
+    assert project.standing() is not None
+
+    save("Salut.")
+
+    assert project.standing() is None
+    assert project.planner().outlook(PRICE).paid_pairs == 1
 
 
 @pytest.mark.parametrize(

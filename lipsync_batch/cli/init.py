@@ -23,7 +23,7 @@ def init(source: Path, *, target: Path | None, force: bool) -> None:
     """Make a manifest of a FOLDER of media, or of a SHEET of translations.
 
     In a folder, intro.mp4 is paired with intro.de.wav, intro_fr.srt or ja/intro.wav: recordings, texts and subtitles
-    that are called like it. A sheet (CSV) has a row a clip and a column a language.
+    that are called like it. A sheet (CSV, or XLSX by an extra) has a row a clip and a column a language.
     """
     from lipsync_batch.drafting import draft_of
     from lipsync_batch.drafting.draft import counted

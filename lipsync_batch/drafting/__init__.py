@@ -22,4 +22,6 @@ def draft_of(source: Path) -> Draft:
         return draft_of_folder(source)
     if source.is_file():
         return draft_of_sheet(source)
-    raise UsageError(f"{source}: there is no such folder or file", hint="Name a folder with videos, or a CSV file.")
+    raise UsageError(
+        f"{source}: there is no such folder or file", hint="Name a folder with videos, a CSV file or a workbook."
+    )

@@ -28,8 +28,8 @@ class Draft:
     """What it was made of, in a line."""
     entries: list[Entry]
     defaults: dict[str, str] = field(default_factory=dict)
-    table: tuple[str, str] | None = None
-    """The sheet's file, and the column that names its rows."""
+    table: tuple[str, str, str | None] | None = None
+    """The sheet's file, the column that names its rows, and in a workbook the sheet's name."""
     left_out: list[str] = field(default_factory=list)
     """What no job was made of, each with the reason."""
 

@@ -27,9 +27,11 @@ def _lines(draft: Draft) -> Iterator[str]:
     yield "  # rate: 60/m      # requests that your account allows; found out, if it is not given"
     yield "  # budget: 40      # USD that this batch may cost, over all its runs"
     if draft.table is not None:
-        file, key = draft.table
+        file, key, sheet = draft.table
         yield from ("", "tables: # looked up at each run: go on editing the sheet", "  lines:")
         yield f"    file: {_scalar(file)}"
+        if sheet is not None:
+            yield f"    sheet: {_scalar(sheet)}"
         yield f"    key: {_scalar(key)} # the column that names the clips"
     if draft.defaults:
         yield from ("", "defaults:")

@@ -12,6 +12,7 @@ from lipsync_batch.drafting.draft import OUTPUT, Draft, Entry, counted
 from lipsync_batch.drafting.languages import folded, language_of
 from lipsync_batch.drafting.media import found_in
 from lipsync_batch.errors import ManifestError, UsageError
+from lipsync_batch.manifest import workbook
 from lipsync_batch.manifest.sheet import Record
 from lipsync_batch.manifest.tables import Table
 from lipsync_batch.manifest.templates import escape
@@ -35,9 +36,12 @@ class _Clip:
 
 def draft_of_sheet(path: Path) -> Draft:
     """A grid of clips and languages. UsageError where the sheet has no such columns; ManifestError for its faults."""
-    if path.suffix.lower() in {".xlsx", ".xls", ".ods", ".numbers"}:
-        raise UsageError(f"{path}: is a workbook", hint='In the spreadsheet, save the sheet as "CSV UTF-8".')
-    table = Table.load(TABLE, path, None)
+    if path.suffix.lower() in {".xls", ".ods", ".numbers"}:
+        raise UsageError(
+            f"{path}: is a workbook of a kind that is not read",
+            hint='In the spreadsheet, save it as .xlsx, or the sheet as "CSV UTF-8".',
+        )
+    table, others = _table(path)
     key, *columns = table.columns
     languages = [column for column in columns if language_of(column)]
     if not languages:
@@ -65,9 +69,27 @@ def draft_of_sheet(path: Path) -> Draft:
             "output": OUTPUT,
             "text": f"{{{TABLE}[{row}][language]}}",
         },
-        table=(path.name, key),
-        left_out=[f'column "{column}": is no language' for column in strangers] + left_out,
+        table=(path.name, key, table.sheet),
+        left_out=others + [f'column "{column}": is no language' for column in strangers] + left_out,
     )
+
+
+def _table(path: Path) -> tuple[Table, list[str]]:
+    """The sheet, and which others of a workbook are left out: the first one with languages is meant."""
+    if not workbook.is_workbook(path):
+        return Table.load(TABLE, path, None), []
+    names = workbook.sheet_names(path)
+    tables: list[Table] = []
+    faults: list[ManifestError] = []
+    for name in names:
+        try:
+            tables.append(Table.load(TABLE, path, None, name))
+        except ManifestError as error:  # an empty one, say: some workbooks begin with such
+            faults.append(error)
+    if not tables:
+        raise faults[0]
+    chosen = next((table for table in tables if any(map(language_of, table.columns))), tables[0])
+    return chosen, [f'sheet "{name}": another one than "{chosen.sheet}"' for name in names if name != chosen.sheet]
 
 
 def _refuse_manifest(path: Path, columns: Iterable[str]) -> None:
@@ -88,7 +110,7 @@ def _no_languages(path: Path, table: Table) -> UsageError:
     elif {"language", "lang", "locale"} & set(header):
         hint = "It has a row a job, as manifests do: name its columns video, text, speaker and language, and plan it."
     elif buried is not None:
-        hint = f"Line {buried.line} seems to name the columns: remove the lines above it."
+        hint = f"{'Row' if table.sheet else 'Line'} {buried.line} seems to name the columns: remove the lines above it."
     elif len(header) == 1:
         hint = "It has one column alone. Does it begin with a title? The first row must name the columns."
     return UsageError(f"{path}: no column is named by a language", hint=hint)

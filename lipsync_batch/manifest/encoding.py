@@ -54,6 +54,23 @@ def check_text(path: Path) -> Checked:
     return checked
 
 
+def check_file(path: Path) -> Checked:
+    """ManifestError unless `path` is a file that can be read, of whatever kind."""
+    try:
+        checked = _not_a_file(path) or _digest(path)
+    except OSError as error:
+        checked = Problem(place=Place(), cause=f"cannot be read: {error.strerror}", remedy="check its permissions")
+    if isinstance(checked, Problem):
+        raise ManifestError(path, [checked])
+    return checked
+
+
+def _digest(path: Path) -> Checked:
+    stamp = _stamp(path)
+    with path.open("rb") as file:
+        return Checked(path, hashlib.file_digest(file, "sha256").hexdigest(), stamp)
+
+
 def _not_a_file(path: Path) -> Problem | None:
     if path.is_dir():
         inside = sorted(child.name for child in path.iterdir() if child.suffix.lower() in ENDINGS)

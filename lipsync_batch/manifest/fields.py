@@ -120,8 +120,14 @@ class TableFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    file: Written = Field(description="A CSV file, relative to the manifest.", examples=["translations.csv"])
+    file: Written = Field(
+        description="A CSV file or a workbook (.xlsx), relative to the manifest.",
+        examples=["translations.csv", "translations.xlsx"],
+    )
     key: Written | None = Field(None, description="The column that names the rows. Default: the first one.")
+    sheet: Written | None = Field(
+        None, description="Which sheet of a workbook; needless where only one can be seen.", examples=["Texts"]
+    )
 
 
 class ManifestFields(BaseModel):

@@ -9,7 +9,7 @@ from pathlib import Path
 from lipsync_batch.capabilities import LIP_SYNC, Capabilities
 from lipsync_batch.errors import ManifestError, Problem
 from lipsync_batch.jobs import Job, Place
-from lipsync_batch.manifest import csv_rows, json_rows, yaml_rows
+from lipsync_batch.manifest import csv_rows, json_rows, workbook, yaml_rows
 from lipsync_batch.manifest.encoding import ENDINGS, Checked, check_text
 from lipsync_batch.manifest.expand import Expander
 from lipsync_batch.manifest.fields import Row
@@ -111,7 +111,9 @@ class Reading:
 def _unknown_ending(path: Path) -> Problem:
     ending = path.suffix.lower()
     remedy = f"a manifest ends in {', '.join(ENDINGS)}"
-    if ending in {".xlsx", ".xls", ".ods", ".numbers"}:
+    if ending in workbook.ENDINGS:
+        remedy = f'a sheet of translations: lipsync-batch init "{path.name}"; a sheet of jobs: save it as "CSV UTF-8"'
+    elif ending in {".xls", ".ods", ".numbers"}:
         remedy = 'in the spreadsheet, save it as "CSV UTF-8"'
     elif ending == ".json":
         remedy = "write one object a line into a .jsonl: jq -c '.[]' FILE.json > FILE.jsonl"

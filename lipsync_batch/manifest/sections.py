@@ -127,7 +127,7 @@ class _Reader:
             return None
         file = self._path.parent / Path(table.file).expanduser()
         try:
-            return Table.load(name, file, table.key)
+            return Table.load(name, file, table.key, table.sheet)
         except ManifestError as error:
             self.problems += [self._of_table(problem, name, file) for problem in error.problems]
             return None
@@ -137,7 +137,7 @@ class _Reader:
         if problem.place != Place():
             return replace(problem, file=file)
         place = self._place("tables", name, "file")
-        return replace(problem, place=place, field=f"tables.{name}.file", cause=f"{file} {problem.cause}")
+        return replace(problem, place=place, field=f"tables.{name}.file", cause=f"{file}: {problem.cause}")
 
     def _section(self, name: str) -> Mapping[str, Any]:
         section = self._given.get(name)
@@ -167,7 +167,7 @@ def _unknown_section(name: str) -> FieldError:
 def _table_fault(kind: str) -> FieldError:
     remedy = "write {file: translations.csv, key: clip}"
     if kind == "extra_forbidden":
-        return FieldError("a table has a file and a key only", remedy)
+        return FieldError("a table has a file, a key and a sheet only", remedy)
     if kind == "missing":
         return FieldError("is missing", remedy)
     return FieldError("must be text" if kind.startswith("string") else "must be a mapping", remedy)

@@ -210,16 +210,16 @@ def test_table_is_named_by_its_first_column_if_nothing_else_is_said(folder: Fold
 @pytest.mark.parametrize(
     ("spec", "table", "file", "place", "field", "cause"),
     [
-        ("{file: no.csv}", TABLE, None, "line 2, column 11", "tables.lines.file", "no.csv there is no such file"),
+        ("{file: no.csv}", TABLE, None, "line 2, column 11", "tables.lines.file", "no.csv: there is no such file"),
         ("{key: clip}", TABLE, None, "line 2, column 3", "tables.lines.file", "is missing"),
         ("lines.csv", TABLE, None, "line 2, column 3", "tables.lines", "must be a mapping"),
         (
-            "{file: lines.csv, sheet: 2}",
+            "{file: lines.csv, tabs: 2}",
             TABLE,
             None,
             "line 2, column 28",
-            "tables.lines.sheet",
-            "a file and a key",
+            "tables.lines.tabs",
+            "a file, a key and a sheet",
         ),
         ("{file: lines.csv, key: clop}", TABLE, "lines.csv", "line 1", "clop", 'no column "clop"'),
         ("{file: lines.csv}", "", None, "line 2, column 11", "tables.lines.file", "is empty"),
