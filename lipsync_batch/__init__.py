@@ -13,10 +13,10 @@ from lipsync_batch import version
 if TYPE_CHECKING:
     from lipsync_batch.batch import Batch
     from lipsync_batch.errors import LipsyncBatchError
-    from lipsync_batch.jobs import State, StopReason
+    from lipsync_batch.jobs import Selection, State, StopReason
     from lipsync_batch.manifest import Manifest
     from lipsync_batch.plan import Plan
-    from lipsync_batch.session import Orders, Outcome, Selection
+    from lipsync_batch.session import Orders, Outcome
 
 __all__ = [
     "Batch",
@@ -40,7 +40,7 @@ _HOMES = {
     "Orders": "session",
     "Outcome": "session",
     "Plan": "plan",
-    "Selection": "session",
+    "Selection": "jobs",
     "State": "jobs",
     "StopReason": "jobs",
 }

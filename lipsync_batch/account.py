@@ -9,17 +9,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from lipsync_batch.errors import BatchError, DiskError, MissingExtraError
+from lipsync_batch.errors import ActionNeededError, BatchError, DiskError, MissingExtraError
 from lipsync_batch.jobs import BatchRecord
 from lipsync_batch.location import Location
 from lipsync_batch.mounts import network_drive
 from lipsync_batch.providers.base import Price, Provider
 from lipsync_batch.providers.plugins import BUILT_IN, provider_class
+from lipsync_batch.sandbox import PRICE
 from lipsync_batch.settings import Settings, base_url
+from lipsync_batch.store import account_memory
 from lipsync_batch.store.account_memory import AccountMemory
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ SANDBOX_OPTIONS = "LIPSYNC_BATCH_SANDBOX_OPTIONS"
 """Environment variable with options for the sandbox of a `--sandbox` run; `lipsync-batch sandbox --help` lists them."""
 SANDBOX_PACKAGES = ("espeakng_loader", "starlette", "uvicorn")
 MEMORY = "account.db"
-REHEARSAL = Price(source="a rehearsal: nothing is paid")
+REHEARSAL = Price(per_generation=PRICE, source="the sandbox; nothing is paid")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +116,19 @@ def public(environ: Mapping[str, str], *, provider: str, sandbox: bool) -> Accou
         return Account(name=SANDBOX, origin=SANDBOX, base_url="", key=None)
     origin = base_url(environ) if provider == BUILT_IN else provider_class(provider).base_url_from(environ)
     return Account(name=provider, origin=origin, base_url=origin, key=None)
+
+
+def learned(
+    location: Location, environ: Mapping[str, str], *, provider: str, sandbox: bool
+) -> Mapping[str, dict[str, Any]]:
+    """What the earlier runs of the account have remembered; nothing where its key is not there to name it."""
+    if sandbox:
+        return account_memory.learned(location.folder.state / "sandbox" / MEMORY)
+    kind = provider_class(provider)
+    try:
+        return account_memory.learned(_memory_path(kind.base_url_from(environ), kind.key_from(environ)))
+    except ActionNeededError:
+        return {}
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from lipsync_batch.clock import Clock
 from lipsync_batch.errors import ActionNeededError, ManifestError, UsageError
 from lipsync_batch.events import Listener
 from lipsync_batch.files import disk_faults
-from lipsync_batch.jobs import BatchRecord, Generation, JobRecord, RunRecord, State, StopReason
+from lipsync_batch.jobs import ALL, BatchRecord, Generation, JobRecord, RunRecord, Selection, State, StopReason
 from lipsync_batch.location import Location
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.plan import Plan, Planner
@@ -31,8 +31,9 @@ from lipsync_batch.remedies import Again, Redone
 from lipsync_batch.report import Paths, write_reports
 from lipsync_batch.resolving import Resolved
 from lipsync_batch.runlog import RunLog
+from lipsync_batch.runner.speed import speed_of
 from lipsync_batch.runner.throttle import Throttle
-from lipsync_batch.runner.work import take_up
+from lipsync_batch.runner.work import HISTORY, take_up
 from lipsync_batch.session import Orders, Outcome, Session
 from lipsync_batch.settings import Settings
 from lipsync_batch.store import Store
@@ -158,12 +159,17 @@ class Batch:
 
     def plan(
         self,
+        selection: Selection = ALL,
         *,
         by: str | None = None,
-        where: Mapping[str, str] | None = None,
+        collect_only: bool = False,
+        retry_failed: bool = False,
         told: Callable[[int], None] | None = None,
     ) -> Plan:
-        """What `run` would do. Submits nothing; ManifestError with everything that is wrong with the manifest."""
+        """What `run` would do. Submits nothing; ManifestError with everything that is wrong with the manifest.
+
+        `by` names a label whose values are counted apart; `told` hears how many rows were looked at by now.
+        """
         manifest = self._sound_manifest()
         provider = self.provider
         public = account.public(self._environ, provider=provider, sandbox=self._sandbox)
@@ -172,10 +178,20 @@ class Batch:
         with closing(store):
             if (record := store.reads.bound()) is not None:
                 public.check(record, self.location)
-            planner = Planner(manifest, store, self.settings, capabilities_of(provider), told=told)
+            takes = capabilities_of(provider)
+            planner = Planner(manifest, store, self.settings, takes, told=told)
             planner.stage()
             planner.check()
-            return planner.plan(public.price(self.settings), by=by, where=where or {})
+            learned = account.learned(self.location, self._environ, provider=provider, sandbox=self._sandbox)
+            return planner.plan(
+                public.price(self.settings),
+                selection,
+                speed=speed_of(self.settings, takes, learned, store.reads.generation_seconds(HISTORY)),
+                now=self._clock.utc(),
+                by=by,
+                collect_only=collect_only,
+                retry_failed=retry_failed,
+            )
 
     def run(
         self,

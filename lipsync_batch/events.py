@@ -84,11 +84,12 @@ class Stopping(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunEnded(Event):
-    """`jobs` counts the jobs by state."""
+    """`jobs` counts the jobs by state; `nights_left`, after a deadline, the runs like this one that it still takes."""
 
     stop_reason: StopReason
     exit_code: int
     jobs: dict[State, int]
+    nights_left: int | None = None
 
 
 Listener = Callable[[Event], None]

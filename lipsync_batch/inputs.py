@@ -72,19 +72,23 @@ def fingerprint(want: Want, *, video_sha256: str | None, audio_sha256: str | Non
     """
     match want.speech:
         case Text(text=text, speaker=speaker):
-            text = text.strip()
-            text = text if text.isascii() else unicodedata.normalize("NFC", text)
-            speech = f'"text",{quoted(text)},{quoted(speaker)}'
+            speech = f'"text",{quoted(spoken(text))},{quoted(speaker)}'
         case Audio(source=source):
-            speech = f'"audio",{_identity(source, audio_sha256)}'
-    video = _identity(want.video, video_sha256)
+            speech = f'"audio",{identity(source, audio_sha256)}'
+    video = identity(want.video, video_sha256)
     # What json.dumps would write with sorted keys and no spaces, by hand: in a third of the time, a million times.
     canonical = f'{{"model":{quoted(want.model)},"speech":[{speech}],"take":{want.take},"video":[{video}]}}'
     return f"{FINGERPRINT_VERSION}:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
-def _identity(source: Source, sha256: str | None) -> str:
-    """What a source is, as JSON: two items of a list."""
+def spoken(text: str) -> str:
+    """A text as it counts: without the white space around it, in NFC."""
+    text = text.strip()
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def identity(source: Source, sha256: str | None) -> str:
+    """What a source is, as JSON: two items of a list. `sha256` is that of a local file; see `fingerprint`."""
     match source:
         case Link(url=url):
             return f'"link",{quoted(unsigned(url))}'

@@ -5,7 +5,7 @@ Pure data. Everything else in the package imports from here; this module imports
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -141,6 +141,32 @@ class Job:
     priority: int = 0
     """Higher goes first."""
     place: Place = Place()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Which jobs something is about. Nothing given means all."""
+
+    where: Mapping[str, str] = field(default_factory=dict)
+    """Labels that must be equal."""
+    only: Sequence[str] = ()
+    """Key globs of which one must fit."""
+    limit: int | None = None
+    """At most so many jobs that are not done yet."""
+
+    @property
+    def is_all(self) -> bool:
+        return not self.where and not self.only and self.limit is None
+
+    def __str__(self) -> str:
+        """As flags say it, for people: `language=de, --only intro-*, the first 10`."""
+        parts = [f"{label}={value}" for label, value in self.where.items()]
+        parts += [f"--only {glob}" for glob in self.only]
+        parts += [f"the first {self.limit:,}"] if self.limit is not None else []
+        return ", ".join(parts)
+
+
+ALL = Selection()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,26 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
 from lipsync_batch import inputs
 from lipsync_batch.capabilities import LIP_SYNC, Capabilities
+from lipsync_batch.deadline import deadline
 from lipsync_batch.digest import intake_digest
 from lipsync_batch.errors import SHOWN_PROBLEMS, ManifestError, Problem
+from lipsync_batch.estimate import Estimate, Speed, estimate
 from lipsync_batch.inputs import FileFacts, Kind, Trouble
-from lipsync_batch.jobs import Audio, Job, LocalFile, Pair, Place, Source, Text, Want
+from lipsync_batch.jobs import ALL, Audio, Job, LocalFile, Pair, Place, Selection, Source, Text, Want
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.providers.base import Price
 from lipsync_batch.settings import Settings
 from lipsync_batch.store import Store
 from lipsync_batch.store.intake import Intake
-from lipsync_batch.store.staging import Bill, Change, Facts
+from lipsync_batch.store.remedy_reads import Price as Priced
+from lipsync_batch.store.remedy_reads import RetryPrice
+from lipsync_batch.store.staging import Bill, Change, Facts, Reason, Share
 
 SECONDS_PER_BYTE = 0.125
 """An upper bound of how long a text takes to say: 8 UTF-8 bytes a second are slower than any of the voices."""
 SHOWN_WARNINGS = 20
 SHOWN_JOBS = 200
+SHOWN_VALUES = 200
+"""Values of a label that are told one by one."""
+SHOWN_KEYS = 5
 REMEMBERED_FILES = 10_000
 
 
@@ -36,6 +44,9 @@ class Outlook:
     """What must be known before money is spent. Money in micro-USD."""
 
     jobs: int
+    """In the manifest."""
+    selected: int
+    """Those of them that it is about."""
     paid_pairs: int
     """Pairs that would be paid for, each once however many jobs want it."""
     cost: int | None
@@ -50,18 +61,48 @@ class Outlook:
     """What is wrong with rows that are skipped; the first of them."""
     problem_count: int
 
+    def also(self, more: Priced) -> Outlook:
+        """The same with more pairs to pay for."""
+        unknown = self.cost is None or more.estimated is None
+        cost = None if unknown else (self.cost or 0) + (more.estimated or 0)
+        return replace(self, paid_pairs=self.paid_pairs + more.pairs, cost=cost)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What the jobs with one value of a label have of a plan."""
+
+    changes: Mapping[Change, int]
+    paid_pairs: int
+    """A pair that several values want is in the part of its first job."""
+    cost: int | None
+    upload_bytes: int
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan(Outlook):
     """What a run would do. Sizes in bytes."""
 
     changes: Mapping[Change, int]
-    by: Mapping[str, Mapping[Change, int]]
-    """The same for each value of the label that was asked for."""
+    by: Mapping[str, Part]
+    """The same for each value of the label that was asked for, the first of them; without the label under ''."""
+    more_values: int
+    """How many values there are beyond those."""
+    changed: Sequence[Reason]
+    """Which inputs of the changed jobs are other ones; all of the changed jobs are in it."""
+    removed: Sequence[str]
+    """Keys of the first jobs that are no longer in the manifest."""
     listed: Sequence[tuple[str, Change]]
     """The first jobs that are not simply done: (key, change)."""
     price_source: str
     upload_bytes: int
+    estimate: Estimate
+    retried: RetryPrice
+    """What --retry-failed takes up; it is in the figures above."""
+    budget: int | None
+    """What the batch may cost over all its runs."""
+    spent: int
+    """What counts against that by now."""
 
 
 def cost_of(bill: Bill, price: Price | None) -> int | None:
@@ -123,33 +164,62 @@ class Planner:
         hint = "Nothing was submitted. Mend these, or go on without them: --skip-invalid"
         raise ManifestError(self._manifest.path, self._problems, total=self._problem_count, hint=hint)
 
-    def outlook(self, price: Price | None, *, where: Mapping[str, str] | None = None) -> Outlook:
-        """What a run would pay for, for all that was staged or for those of its jobs that have certain labels."""
-        self.staging.narrow(where or {})
-        return self._outlook(self.staging.bill(), price)
+    def outlook(self, price: Price | None, selection: Selection = ALL) -> Outlook:
+        """What a run would pay for, for all that was staged or for some of its jobs; UsageError where none is meant."""
+        return self._outlook(self.staging.narrow(selection), self.staging.bill(), price)
 
-    def plan(self, price: Price | None, *, by: str | None = None, where: Mapping[str, str] | None = None) -> Plan:
-        """The same, and what it would do with each job."""
-        self.staging.narrow(where or {})
-        bill = self.staging.bill()
-        outlook = self._outlook(bill, price)
+    def plan(
+        self,
+        price: Price | None,
+        selection: Selection = ALL,
+        *,
+        speed: Speed,
+        now: datetime,
+        by: str | None = None,
+        collect_only: bool = False,
+        retry_failed: bool = False,
+    ) -> Plan:
+        """The same, and what it would do with each job, and how long that takes."""
+        staging = self.staging
+        selected = staging.narrow(selection)
+        retried = self._store.reads.retry_price(selection) if retry_failed else RetryPrice()
+        bill = Bill.nothing() if collect_only else staging.bill()
+        outlook = self._outlook(selected, bill, price)
+        if retry_failed and not collect_only:
+            outlook = outlook.also(retried.submitted)
+        shares, more_values = staging.shares(by, SHOWN_VALUES) if by else ({}, 0)
+        finish_by = self._settings.finish_by
         return Plan(
             **{field.name: getattr(outlook, field.name) for field in fields(Outlook)},
-            changes=self.staging.changes(),
-            by=self.staging.changes_by(by) if by else {},
-            listed=self.staging.listed(SHOWN_JOBS),
+            changes=staging.changes(),
+            by={value: _part(share, price) for value, share in shares.items()},
+            more_values=more_values,
+            changed=staging.reasons(SHOWN_KEYS),
+            removed=staging.removed_keys(SHOWN_KEYS),
+            listed=staging.listed(SHOWN_JOBS),
             price_source=price.source if price else "",
-            upload_bytes=bill.upload_bytes,
+            upload_bytes=bill.upload_bytes + (0 if collect_only else retried.submitted.upload_bytes),
+            retried=retried,
+            estimate=estimate(
+                outlook.paid_pairs,
+                speed,
+                resuming=staging.resuming() + retried.polled,
+                now=now,
+                deadline=deadline(finish_by, now) if finish_by else None,
+            ),
+            budget=self._settings.budget,
+            spent=self._store.reads.spent(),
         )
 
     def take_in(self) -> None:
         """What was staged becomes what the store holds."""
         self._store.reconcile(self.staging, self._intake())
 
-    def _outlook(self, bill: Bill, price: Price | None) -> Outlook:
+    def _outlook(self, selected: int, bill: Bill, price: Price | None) -> Outlook:
         remade, finished = self.staging.remade()
         return Outlook(
             jobs=self._jobs,
+            selected=selected,
             paid_pairs=bill.pairs,
             cost=cost_of(bill, price),
             remade=remade,
@@ -267,6 +337,15 @@ class Planner:
         self._warning_count += 1
         if len(self._warnings) < SHOWN_WARNINGS:
             self._warnings.setdefault(f"{_where(job.place, job.key)}: {warning}")
+
+
+def _part(share: Share, price: Price | None) -> Part:
+    return Part(
+        changes=share.changes,
+        paid_pairs=share.bill.pairs,
+        cost=cost_of(share.bill, price),
+        upload_bytes=share.bill.upload_bytes,
+    )
 
 
 def _pair(want: Want, video: FileFacts | None, audio: FileFacts | None) -> Pair:

@@ -22,9 +22,10 @@ from lipsync_batch.errors import (
     ManifestError,
     UsageError,
 )
-from lipsync_batch.events import Events, Listener, Noticed, RunEnded, Stopping
+from lipsync_batch.estimate import nights_left
+from lipsync_batch.events import Event, Events, Listener, Noticed, RunEnded, RunStarted, Stopping
 from lipsync_batch.files import disk_faults
-from lipsync_batch.jobs import BatchRecord, State, StopReason
+from lipsync_batch.jobs import ALL, BatchRecord, Selection, State, StopReason
 from lipsync_batch.location import Location
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.masking import MOST, mask
@@ -44,29 +45,17 @@ from lipsync_batch.store.reads import Reads
 from lipsync_batch.telling import Telling
 
 ASK_FROM = 50
-"""New paid pairs from which on a run without a budget asks first, where there is someone to ask."""
+"""With more new paid pairs than that, a run without a budget asks first, where there is someone to ask."""
 REMADE_SHARE = 0.2
 REMADE_FEW = 5
 """Finished pairs that may always be made anew without a question: whoever edits a few rows means it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Selection:
-    """Which jobs a run is for. Nothing given means all."""
-
-    where: Mapping[str, str] = field(default_factory=dict)
-    """Labels that must be equal."""
-    only: Sequence[str] = ()
-    """Key globs of which one must fit."""
-    limit: int | None = None
-    """At most so many jobs that are not done yet."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Orders:
     """What one run is told, beyond the settings."""
 
-    selection: Selection = Selection()
+    selection: Selection = ALL
     collect_only: bool = False
     """Submit nothing; poll and fetch what was paid for."""
     retry_failed: bool = False
@@ -90,6 +79,8 @@ class Outcome:
     """Of all jobs."""
     summary: str
     reports: Paths
+    nights_left: int | None = None
+    """After a deadline: about how many more runs like this one it takes; None where that cannot be said."""
 
 
 class Session:
@@ -122,6 +113,8 @@ class Session:
         self._skipped = 0
         self._lock = -1
         """The descriptor that holds the batch, while the work goes on."""
+        self._done_before = 0
+        """Pairs that were done when the work began."""
         self._requests = 0
         """Sent to the API before the lanes began."""
         self._telling = Telling(
@@ -219,7 +212,9 @@ class Session:
                 "a budget is set, but what a job costs is not known: the API publishes no price",
                 hint="Say it in the manifest's settings: price_per_job or price_per_second.",
             )
-        outlook = planner.outlook(price, where=self._orders.selection.where)
+        outlook = planner.outlook(price, self._orders.selection)
+        if self._orders.retry_failed:
+            outlook = outlook.also(store.reads.retry_price(self._orders.selection).submitted)
         self._skipped = outlook.problem_count
         self._announce(outlook, record)
         self._ask(outlook)
@@ -260,20 +255,19 @@ class Session:
                     hint="If that is meant: --remake. `lipsync-batch plan` shows which.",
                 )
         if plan.paid_pairs > ASK_FROM and self._settings.budget is None and confirm is not None and not self._sandbox:
-            cost = "at an unknown price" if plan.cost is None else f"for about ${plan.cost / 1e6:,.2f}"
-            if not confirm(f"Submit {plan.paid_pairs:,} pairs {cost}, without a budget?"):
-                raise ActionNeededError("nothing was submitted", hint="Set --budget USD, or say --yes.")
+            cost = "at an unknown price" if plan.cost is None else f"about ${plan.cost / 1e6:,.2f}"
+            if not confirm(f"Pay for {plan.paid_pairs:,} videos, {cost}, without a budget?"):
+                hint = "Set --budget USD, or say --yes. `lipsync-batch plan` says more."
+                raise ActionNeededError("nothing was submitted", hint=hint)
 
     # The work itself
 
     def _work(self, store: Store, payee: Account, log: RunLog, *, resumed: bool) -> Outcome:
         self._events.listen(log.listen)
         self._events.listen(self._telling.metrics.listen)
+        self._events.listen(self._note_start)
         store.reads.base = self._media_root()
-        reads, selection = store.reads, self._orders.selection
-        selected = reads.select(where=selection.where, only=selection.only, limit=selection.limit)
-        if not selected and selection != Selection():
-            raise UsageError("no job fits --where and --only", hint="`lipsync-batch plan --by LABEL` shows the values.")
+        store.reads.select(self._orders.selection)
         if payee.name == account.SANDBOX:
             store.forget_links()  # its port is another one each time
         number = store.begin_run()
@@ -350,12 +344,29 @@ class Session:
             self._events.emit(Noticed(message=message))
             if reason is StopReason.FINISHED:
                 reason = error.stop_reason
-        code, counts = self._exit_code(reads, reason), reads.counts()
-        self._events.emit(RunEnded(stop_reason=reason, exit_code=code, jobs=counts))
-        words = summary(reads, root, stop_reason=reason)
+        code, counts, nights = self._exit_code(reads, reason), reads.counts(), self._nights_left(reads, reason)
+        self._events.emit(RunEnded(stop_reason=reason, exit_code=code, jobs=counts, nights_left=nights))
+        words = summary(reads, root, stop_reason=reason, nights_left=nights)
         fault = "" if self._fault is None else f"\nError:   {self._fault}"
         self._telling.note(counts, stop_reason=reason, exit_code=code, summary=f"{words}{fault}")
-        return Outcome(stop_reason=reason, exit_code=code, counts=counts, summary=words, reports=Paths.inside(root))
+        return Outcome(
+            stop_reason=reason,
+            exit_code=code,
+            counts=counts,
+            summary=words,
+            reports=Paths.inside(root),
+            nights_left=nights,
+        )
+
+    def _note_start(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._done_before = event.pairs[State.DONE]
+
+    def _nights_left(self, reads: Reads, reason: StopReason) -> int | None:
+        if reason is not StopReason.DEADLINE:
+            return None
+        made = reads.pair_counts()[State.DONE] - self._done_before
+        return nights_left(reads.pair_counts(selected=True)[State.PENDING], made=made)
 
     def _exit_code(self, reads: Reads, reason: StopReason) -> int:
         selected = reads.counts(selected=True)

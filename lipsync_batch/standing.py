@@ -6,10 +6,9 @@ say; and whatever is not surely the same is left to `Planner`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from lipsync_batch.capabilities import LIP_SYNC, Capabilities
 from lipsync_batch.digest import intake_digest
+from lipsync_batch.jobs import ALL, Selection
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.plan import Outlook, cost_of
 from lipsync_batch.providers.base import Price
@@ -35,11 +34,13 @@ class Standing:
             return None
         return cls(store, intake) if store.inputs.all_fresh() else None
 
-    def outlook(self, price: Price | None, *, where: Mapping[str, str] | None = None) -> Outlook:
+    def outlook(self, price: Price | None, selection: Selection = ALL) -> Outlook:
         """See `Planner.outlook`."""
-        bill = self._store.reads.bill(where or {})
+        selected = self._intake.jobs if selection.is_all else self._store.reads.select(selection)
+        bill = self._store.reads.bill(selected=not selection.is_all)
         return Outlook(
             jobs=self._intake.jobs,
+            selected=selected,
             paid_pairs=bill.pairs,
             cost=cost_of(bill, price),
             remade=0,

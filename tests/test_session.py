@@ -16,8 +16,8 @@ from lipsync_batch import exits
 from lipsync_batch.batch import Batch
 from lipsync_batch.deadline import deadline
 from lipsync_batch.errors import ActionNeededError, ManifestError, UsageError
-from lipsync_batch.jobs import State, StopReason
-from lipsync_batch.session import Orders, Selection
+from lipsync_batch.jobs import Selection, State, StopReason
+from lipsync_batch.session import Orders
 
 NONE = dict.fromkeys(State, 0)
 
@@ -216,10 +216,59 @@ def test_selection_that_fits_no_job_is_an_error(project: Path) -> None:
         environ = environment(project, api.url)
         manifest = write(project, ["one"])
 
-        with pytest.raises(UsageError, match="no job fits"):
+        with pytest.raises(UsageError, match='no job has a label "language"'):
             Batch.find(manifest, environ=environ).run(Orders(selection=Selection(where={"language": "zz"})))
 
         assert api.tasks == {}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "flags", "asked"),
+    [
+        pytest.param(50, {}, [], id="fifty"),
+        pytest.param(51, {}, ["Pay for 51 videos, about $12.24, without a budget?"], id="one more"),
+        pytest.param(51, {"budget": "20"}, [], id="budget"),
+        pytest.param(51, {"limit": 50}, [], id="limit"),
+    ],
+)
+def test_many_paid_pairs_without_a_budget_are_asked_about(
+    project: Path, jobs: int, flags: dict[str, object], asked: list[str]
+) -> None:
+    """A manifest that is larger than was thought must not cost more than anybody meant to spend."""
+    selection = Selection(limit=flags.pop("limit", None))
+    manifest = write(project, [f"Line {number}" for number in range(jobs)])
+    questions: list[str] = []
+
+    def confirm(question: str) -> bool:
+        questions.append(question)
+        return False
+
+    with other_api(project / "clip.mp4") as api:
+        environ = environment(project, api.url)
+        batch = Batch.find(manifest, environ=environ, flags={"price_per_job": "0.24", **flags})
+        orders = Orders(selection=selection, confirm=confirm, collect_only=not asked)  # what is not asked goes on
+        if asked:
+            with pytest.raises(ActionNeededError, match="nothing was submitted"):
+                batch.run(orders)
+        else:
+            batch.run(orders)
+
+        assert questions == asked
+        assert api.tasks == {}
+
+
+@pytest.mark.slow
+def test_run_that_its_deadline_stops_says_how_many_more_it_takes(project: Path) -> None:
+    """The lead reads it in the morning: one more night, or a week of them?"""
+    manifest = write(project, [f"Line {number}" for number in range(300)])
+    flags = {"finish_by": "2s", "rate": "40/s", "typical_seconds": "0.3", "price_per_job": "0.24"}
+    with other_api(project / "clip.mp4") as api:
+        outcome = Batch.find(manifest, environ=environment(project, api.url), flags=flags).run()
+
+    left, made = outcome.counts[State.PENDING], outcome.counts[State.DONE]
+    assert (outcome.stop_reason, outcome.exit_code) == (StopReason.DEADLINE, 3)
+    assert outcome.nights_left == -(-left // made)
+    assert f"Nights:  about {outcome.nights_left} more like this one" in outcome.summary
 
 
 @pytest.mark.slow

@@ -19,11 +19,12 @@ from other_api import other_api
 from lipsync_batch import inputs
 from lipsync_batch.batch import Batch
 from lipsync_batch.clock import Clock
+from lipsync_batch.jobs import Selection
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.plan import Planner
 from lipsync_batch.providers.base import Price
 from lipsync_batch.runlog import RunLog
-from lipsync_batch.session import Orders, Selection
+from lipsync_batch.session import Orders
 from lipsync_batch.settings import Settings
 from lipsync_batch.standing import Standing
 from lipsync_batch.store import Store
@@ -94,7 +95,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     project.store.close()
 
 
-@pytest.mark.parametrize("where", [{}, {"language": "de"}, {"language": "zz"}], ids=["all", "some", "none"])
+@pytest.mark.parametrize("where", [{}, {"language": "de"}, {"language": "fr"}], ids=["all", "some", "done"])
 @pytest.mark.parametrize("priced", [True, False], ids=["priced", "unpriced"])
 def test_what_is_said_of_an_unchanged_manifest_is_what_reading_it_says(
     project: Project, where: Mapping[str, str], priced: bool
@@ -107,7 +108,8 @@ def test_what_is_said_of_an_unchanged_manifest_is_what_reading_it_says(
     standing = project.standing()
 
     assert standing is not None
-    said, read = standing.outlook(price, where=where), project.planner().outlook(price, where=where)
+    selection = Selection(where=where)
+    said, read = standing.outlook(price, selection), project.planner().outlook(price, selection)
     assert {**vars_of(said), "remade": 0} == vars_of(read)
     assert read.warning_count == 1, "the odd format is told of each time"
     assert read.paid_pairs == (2 if not where else 1 if where["language"] == "de" else 0)

@@ -11,7 +11,7 @@ from runner_factory import Night, make_job, make_pair
 
 from lipsync_batch.clock import Clock
 from lipsync_batch.errors import BatchError, StalePairError
-from lipsync_batch.jobs import MOVES, State
+from lipsync_batch.jobs import MOVES, Selection, State
 from lipsync_batch.runlog import RunLog
 from lipsync_batch.store import Store
 from lipsync_batch.store.staging import Change, Facts
@@ -343,7 +343,7 @@ def test_selection_narrows_what_is_submitted(night: Night) -> None:
     """`--where language=de --limit 3`: the rest waits, and the run is judged by what was selected."""
     night.holds([make_job(number) for number in range(10)])
 
-    assert night.store.reads.select(where={"language": "de"}) == 5
-    assert night.store.reads.select(only=["job-0000[12]"]) == 2
-    assert night.store.reads.select(limit=3) == 3
+    assert night.store.reads.select(Selection(where={"language": "de"})) == 5
+    assert night.store.reads.select(Selection(only=["job-0000[12]"])) == 2
+    assert night.store.reads.select(Selection(limit=3)) == 3
     assert len(night.store.reads.turns(100)) == 3

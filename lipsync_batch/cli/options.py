@@ -55,6 +55,29 @@ def where_option(function: F) -> F:
     )(function)
 
 
+def selection_options(function: F) -> F:
+    """Which jobs."""
+    function = click.option("--limit", type=click.IntRange(min=1), help="Only the first N unfinished jobs.")(function)
+    function = click.option(
+        "--only", multiple=True, metavar="GLOB", help="Only jobs whose key fits; may be given more than once."
+    )(function)
+    return where_option(function)
+
+
+def pace_options(function: F) -> F:
+    """What says how long a run takes, and how far it may go."""
+    options = (
+        click.option("--rate", help="Requests allowed, as 20/s or 60/m.  [default: learned]"),
+        click.option("--budget", help="USD that this batch may cost, over all its runs."),
+        click.option("--finish-by", help="Be over by then: 06:00 (the next such hour) or 8h."),
+        click.option("--max-in-flight", type=int, help="Generations alive at the provider at once.  [default: 20]"),
+        click.option("--typical-seconds", help="How long a generation takes.  [default: learned]"),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def _labels(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     labels = {}
     for value in values:

@@ -16,7 +16,7 @@ from lipsync_batch.cli.options import batch_argument, place_options, provider_op
 HEADINGS = {
     "The six that matter first": ("out", "sandbox", "rate", "budget", "finish_by", "where"),
     "Which jobs": ("only", "limit", "retry_failed", "collect_only", "skip_invalid"),
-    "Care": ("dry_run", "remake", "yes", "check", "verify"),
+    "Care": ("dry_run", "by", "json", "remake", "yes", "check", "verify"),
     "Tuning": ("provider", "max_in_flight", "downloads", "typical_seconds", "patience", "resolve_for", "state"),
     "Who is told": ("notify", "metrics"),
     "What is shown": ("events", "quiet", "verbose"),
@@ -35,6 +35,8 @@ HEADINGS = {
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N unfinished jobs.")
 @provider_option
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done; the same as `plan`.")
+@click.option("--by", metavar="LABEL", help="With --dry-run: counts and cost for each value of a label.")
+@click.option("--json", is_flag=True, help="With --dry-run: one JSON document on stdout.")
 @click.option("--retry-failed", is_flag=True, help="Take failed jobs up again first, as `retry` does.")
 @click.option("--collect-only", is_flag=True, help="Submit nothing; fetch what was paid for.")
 @click.option("--skip-invalid", is_flag=True, default=None, help="Go on without the rows that are wrong.")
@@ -65,6 +67,8 @@ def run(
     only: tuple[str, ...],
     limit: int | None,
     dry_run: bool,
+    by: str | None,
+    json: bool,
     retry_failed: bool,
     collect_only: bool,
     verify: bool,
@@ -84,11 +88,17 @@ def run(
     if dry_run:
         from lipsync_batch.cli.plan import plan
 
-        ctx.invoke(plan, batch=batch, out=out, state=state, sandbox=sandbox, where=where, **settings)
+        place = {"out": out, "state": state, "sandbox": sandbox}
+        selected = {"where": where, "only": only, "limit": limit}
+        taken = {"collect_only": collect_only, "retry_failed": retry_failed, "by": by, "as_json": json}
+        ctx.invoke(plan, batch=batch, **place, **selected, **taken, **settings)
         return
+    if by or json:
+        raise click.UsageError("--by and --json say how a plan is shown: they go with --dry-run", ctx)
     from lipsync_batch.batch import Batch
     from lipsync_batch.clock import Clock
-    from lipsync_batch.session import Orders, Selection
+    from lipsync_batch.jobs import Selection
+    from lipsync_batch.session import Orders
     from lipsync_batch.ui import view
 
     interactive = sys.stdin.isatty() and sys.stderr.isatty() and not yes

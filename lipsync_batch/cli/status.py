@@ -23,7 +23,7 @@ def status(batch: Path, key: str | None, *, out: Path | None, state: Path | None
     Works while a run holds the batch.
     """
     from lipsync_batch.batch import Batch
-    from lipsync_batch.cli.tables import history_document, history_lines, status_document, status_lines
+    from lipsync_batch.cli.status_text import history_document, history_lines, status_document, status_lines
 
     found = Batch.find_existing(batch, out=out, state=state)
     if key is not None:

@@ -1,172 +1,54 @@
-"""Plans, standings and histories as people read them in 80 columns, and as JSON documents."""
+"""Tables that fit the terminal, whatever stands in them."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from datetime import datetime
-from typing import Any
 
-from lipsync_batch.batch import History, Status
-from lipsync_batch.clock import iso
-from lipsync_batch.jobs import State, StopReason
-from lipsync_batch.plan import Plan
-from lipsync_batch.report.advice import next_steps
-from lipsync_batch.store.staging import PAID, Change
-from lipsync_batch.ui import plain
+from rich.cells import cell_len, set_cell_size
 
-SHOWN_TROUBLES = 5
-_CHANGES = {
-    Change.NEW: "to be submitted",
-    Change.CHANGED: "another video is wanted under the same key; to be submitted",
-    Change.WAITING: "known, not submitted yet",
-    Change.RESUMING: "at the provider or finished there; fetched for nothing",
-    Change.DONE: "nothing to do",
-    Change.FAILED: "stay so until `retry`",
-    Change.UNCLEAR: "may have been accepted; looked up, never sent again",
-    Change.REMOVED: "no longer in the manifest; what was paid for is kept",
-}
+GAP = 2
+NARROWEST = 12
+"""Of the column with names, in cells; where less would be left, the other columns go into another table below."""
 
 
-def plan_lines(plan: Plan, *, by: str | None) -> Iterator[str]:
-    """A plan for the terminal."""
-    yield f"{plan.jobs:,} jobs"
-    for change, number in plan.changes.items():
-        if number:
-            yield f"  {number:>9,}  {change:<9} {_CHANGES[change]}"
-    if by is not None:
-        yield ""
-        yield from _by_lines(plan.by, by)
-    yield ""
-    if plan.paid_pairs:
-        cost = "unknown: no price is published; say price_per_job" if plan.cost is None else f"about {_usd(plan.cost)}"
-        source = f"  ({plan.price_source})" if plan.cost is not None else ""
-        yield f"To pay for: {plan.paid_pairs:,} pairs, cost {cost}{source}"
-        yield f"To upload:  {plan.upload_bytes / 1e6:,.1f} MB inside requests"
-    else:
-        yield "Nothing to pay for."
-    if plan.remade:
-        yield f"Made anew:  {plan.remade:,} of {plan.finished:,} finished videos; the old ones are kept aside"
-    yield from (f"Warning: {warning}" for warning in plan.warnings)
-    if plan.warning_count > len(plan.warnings):
-        yield f"Warning: ... and {plan.warning_count - len(plan.warnings):,} more"
-    yield from (f"Skipped: {problem}" for problem in plan.problems)
+def width() -> int:
+    """Of the terminal; 80 where there is none."""
+    return shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
 
 
-def _by_lines(by: Mapping[str, Mapping[Change, int]], label: str) -> Iterator[str]:
-    named = [change for change in Change if any(row[change] for row in by.values())]
-    width = max([len(label), *(len(value) for value in by)], default=0)
-    yield f"  {label:<{width}}" + "".join(f"{change:>10}" for change in named)
-    for value, row in by.items():
-        yield f"  {value or '-':<{width}}" + "".join(f"{row[change]:>10,}" for change in named)
+def table(name: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]], *, most: int) -> Iterator[str]:
+    """Lines of at most `most` cells: a column `name`, then the others, aligned to the right.
+
+    Wide characters (CJK) count twice, as terminals show them. Long names are cut; where many columns do not fit beside
+    each other, those that are left over follow in a second table.
+    """
+    widths = [
+        GAP + max(cell_len(heading), *(cell_len(row[number]) for row in rows.values()))
+        for number, heading in enumerate(columns)
+    ]
+    longest = max(cell_len(text) for text in (name, *rows))
+    while widths:
+        fitting = _fitting(widths, most - min(longest, NARROWEST))
+        names = min(longest, most - sum(widths[:fitting]))
+        for title, cells in ((name, columns), *rows.items()):
+            shown = zip(cells[:fitting], widths[:fitting], strict=True)
+            yield _cut(title, names) + "".join(" " * (wide - cell_len(cell)) + cell for cell, wide in shown)
+        columns, widths = columns[fitting:], widths[fitting:]
+        rows = {title: cells[fitting:] for title, cells in rows.items()}
+        if widths:
+            yield ""
 
 
-def plan_document(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON."""
-    document = asdict(plan)
-    document["problems"] = [str(problem) for problem in plan.problems]
-    document["cost_micro_usd"] = document.pop("cost")
-    document["to_submit"] = sum(plan.changes[change] for change in PAID)
-    return document
+def _fitting(widths: Sequence[int], room: int) -> int:
+    """How many of the columns fit; at least one."""
+    number = 0
+    while number < len(widths) and sum(widths[: number + 1]) <= room:
+        number += 1
+    return max(1, number)
 
 
-def status_lines(status: Status) -> Iterator[str]:
-    """Where a batch stands, for the terminal."""
-    total = sum(status.counts.values())
-    yield f"{status.folder}  ({status.batch.manifest})"
-    yield f"{status.counts[State.DONE]:,} of {total:,} jobs done" + ("; a run is going on" if status.running else "")
-    for state, number in status.counts.items():
-        if number and state is not State.DONE:
-            yield f"  {number:>9,}  {state}"
-    if status.left_behind:
-        left = ", ".join(f"{number:,} {state}" for state, number in status.left_behind.items())
-        yield f"Of rows that are gone: {left}; `run` collects them, `resolve` looks up what is unclear"
-    if status.runs:
-        last = status.runs[-1]
-        ended = "still going on" if status.running else f"ended {_time(last.ended_at)}: {_ended(status)}"
-        yield f"Last run: started {_time(last.started_at)}, {ended}"
-    for state, code, number in status.causes[:5]:
-        yield f"{number:,} {state}: {code}"
-    for job in status.troubled[:SHOWN_TROUBLES]:
-        yield plain(f"  {job.key}: {job.error_message}")[:200]
-    if (more := status.counts[State.FAILED] + status.counts[State.UNCLEAR] - SHOWN_TROUBLES) > 0:
-        yield f"  ... and {more:,} more; the report has them all"
-    if not status.running:
-        reason = status.runs[-1].stop_reason if status.runs else StopReason.FINISHED
-        for step in next_steps(reason, status.counts, status.folder):
-            yield f"Next: {step.command}   # {step.text}"
-
-
-def _ended(status: Status) -> str:
-    reason = status.runs[-1].stop_reason
-    return StopReason.CRASHED if reason is StopReason.RUNNING else reason
-
-
-def status_document(status: Status) -> dict[str, Any]:
-    """Where a batch stands, as JSON."""
-    return {
-        "batch_id": status.batch.batch_id,
-        "folder": str(status.folder),
-        "manifest": status.batch.manifest,
-        "running": status.running,
-        "counts": status.counts,
-        "left_behind": status.left_behind,
-        "causes": [{"state": state, "code": code, "jobs": number} for state, code, number in status.causes],
-        "runs": [_plain_values(asdict(run)) for run in status.runs],
-    }
-
-
-def history_lines(history: History) -> Iterator[str]:
-    """One job's whole history, for the terminal."""
-    job = history.job
-    yield f"{job.key}: {job.state}"
-    facts: Sequence[tuple[str, object]] = (
-        ("video", job.video),
-        ("speech", job.speech if job.speaker is None else f"{job.speaker}: {job.speech}"),
-        ("output", job.output),
-        ("labels", ", ".join(f"{name}={value}" for name, value in job.labels.items())),
-        ("pair", job.fingerprint),
-        ("redone", history.redone_for),
-        ("error", job.error_message and f"{job.error_code}: {job.error_message}"),
-        ("suspect", job.suspect),
-        ("file", job.sha256 and f"{job.bytes:,} bytes, {job.duration_seconds} s, sha256 {job.sha256}"),
-    )
-    yield from (plain(f"  {name:<8} {value}") for name, value in facts if value)
-    for generation in history.generations:
-        yield f"  attempt {generation.attempt}: {generation.outcome or 'on its way'}"
-        times = (
-            ("intended", generation.intended_at),
-            ("accepted", generation.accepted_at),
-            ("finished", generation.finished_at),
-        )
-        yield from (f"    {name:<9} {_time(instant)}" for name, instant in times if instant)
-        yield f"    request   {generation.client_request_id}"
-        if generation.generation_id:
-            yield plain(f"    id        {generation.generation_id}")
-        if generation.quote is not None:
-            yield f"    quoted    {_usd(generation.quote)}"
-        if generation.settled is not None:
-            yield f"    settled   {_usd(generation.settled)}"
-    yield from (f"  stands at {path}" for path in history.outputs)
-
-
-def history_document(history: History) -> dict[str, Any]:
-    """One job's whole history, as JSON."""
-    return {
-        "job": _plain_values(asdict(history.job)),
-        "generations": [_plain_values(asdict(generation)) for generation in history.generations],
-        "outputs": [str(path) for path in history.outputs],
-        "redone_for": history.redone_for,
-    }
-
-
-def _plain_values(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: iso(value) if isinstance(value, datetime) else value for name, value in row.items()}
-
-
-def _usd(micro: int) -> str:
-    return f"${micro / 1_000_000:,.2f}"
-
-
-def _time(instant: datetime | None) -> str:
-    return "-" if instant is None else instant.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def _cut(text: str, cells: int) -> str:
+    """A text in so many cells, its end cut off where it is too long."""
+    return set_cell_size(text, cells) if cell_len(text) <= cells else f"{set_cell_size(text, cells - 1)}…"

@@ -17,8 +17,11 @@ _TITLE = 90
 """Characters of a cause; the report has the rest."""
 
 
-def summary(source: Source, folder: Path, *, stop_reason: StopReason) -> str:
-    """At most 12 lines of plain text without a line end. The jobs are read only if some failed or are unclear."""
+def summary(source: Source, folder: Path, *, stop_reason: StopReason, nights_left: int | None = None) -> str:
+    """At most 13 lines of plain text without a line end. The jobs are read only if some failed or are unclear.
+
+    `nights_left` is how many more runs like this one it takes, where that is known.
+    """
     counts = source.counts()
     lines = [
         f"{advice.standing(counts)}. {advice.STOPS[stop_reason]}",
@@ -26,6 +29,7 @@ def summary(source: Source, folder: Path, *, stop_reason: StopReason) -> str:
         f"Videos:  {folder}",
         f"Report:  {Paths.inside(folder).html} (and .csv, .json)",
         *_causes(source, counts),
+        *([f"Nights:  about {nights_left:,} more like this one"] if nights_left else []),
         *_next(advice.next_steps(stop_reason, counts, folder)),
     ]
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from lipsync_batch.providers.base import Provider
 from lipsync_batch.runner.breaker import Breaker
 from lipsync_batch.runner.budget import Budget
 from lipsync_batch.runner.forecast import Forecast
+from lipsync_batch.runner.slots import Slots
 from lipsync_batch.runner.throttle import Throttle
 from lipsync_batch.runner.turns import Turns
 from lipsync_batch.store.ledger import Ledger
@@ -94,6 +95,7 @@ class Context:
     forecast: Forecast
     breaker: Breaker
     budget: Budget
+    slots: Slots
     turns: Turns
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever a request may now be possible that was not before."""

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Self
 
 from lipsync_batch.runner.schedule import best_schedule
 
+LEARNED = "generation times"
+"""The name under which an account's runs remember them."""
 PRIOR_WEIGHT = 2.0
 PRIOR_SPREAD = 0.6
 """Of a guess: how far off it may well be."""
@@ -45,6 +47,8 @@ SAYS_NOTHING = 0.9
 """An interval in which so large a share ends anyway; requests were short, and it was asked late."""
 MOST = 0.9
 """The share of generations that are most of them."""
+NOTICED_LATE = 0.9
+"""A generation of which only the notice is known had ended at no less than this share of its age, most likely."""
 LONGEST_WAIT = 900.0
 SCOUTS = 3
 ALWAYS = 7
@@ -227,6 +231,13 @@ class Forecast:
     def overdue(self, age: float) -> bool:
         """Over an hour and twenty medians: it may never end, and nothing waits for it."""
         return age > OVERDUE_SECONDS and age > OVERDUE_MEDIANS * self.median
+
+
+def of_history(forecast: Forecast, seconds: Iterable[float]) -> Forecast:
+    """The same, after it has learned from generations of which only is known when each was found to have ended."""
+    for age in seconds:
+        forecast.learn(age * NOTICED_LATE, age)
+    return forecast
 
 
 class _Moments(NamedTuple):

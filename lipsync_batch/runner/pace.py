@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
+LEARNED = "pace"
+"""The name under which an account's runs remember it, where no rate was given."""
 FIRST = 8.0
 LOWEST = 0.02
 HIGHEST = 10_000.0

@@ -6,6 +6,10 @@ that, but for one now and then, with pauses that grow while it is refused: other
 
 from __future__ import annotations
 
+from typing import Any
+
+LEARNED = "slots"
+"""The name under which an account's runs remember what was shown; for plans, since each run finds out anew."""
 FIRST_PAUSE = 1.0
 SHORTEST_PAUSE = 0.2
 FEW, UNNOTICED = 2, 0.1
@@ -21,6 +25,8 @@ class Slots:
         self._most = most
         self.shown: int | None = None
         """So many the provider has room for, as it has shown; None before its first refusal."""
+        self.used = 0
+        """So many were alive at once."""
         self._pause = FIRST_PAUSE
         self._tries_at = float("-inf")
 
@@ -67,9 +73,22 @@ class Slots:
         Where that is news, some that count as alive have ended, and nobody knows yet; only where they would be too
         many are there more slots than was thought.
         """
+        self.used = max(self.used, alive + 1)
         if self.shown is None or not self.is_beyond(alive):
             return
         if alive - self.shown >= max(FEW, UNNOTICED * self.shown):
             self.shown += 1
         self._pause = max(SHORTEST_PAUSE, self._pause / 2.0)
         self._tries_at = now + self._pause
+
+    def learned(self, known: int | None) -> int | None:
+        """How many the provider has room for, as far as this run and, in `known`, earlier ones have found out."""
+        if self.shown is not None:
+            return self.shown
+        return None if known is None else max(known, self.used)
+
+
+def read(known: dict[str, Any] | None) -> int | None:
+    """From what was remembered; None where that says nothing that can be."""
+    count = (known or {}).get("count")
+    return count if isinstance(count, int) and count > 0 else None

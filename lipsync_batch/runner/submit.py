@@ -31,7 +31,6 @@ from lipsync_batch.providers.base import (
 )
 from lipsync_batch.runner.context import Context, uninterrupted, unless
 from lipsync_batch.runner.poll import PollLane
-from lipsync_batch.runner.slots import Slots
 from lipsync_batch.runner.throttle import Permit
 from lipsync_batch.store.lane_reads import Flight, Turn
 
@@ -85,7 +84,7 @@ class SubmitLane:
         self._posts, self._quick_posts = asyncio.Semaphore(SUBMITS_AT_ONCE), asyncio.Semaphore(QUICK_SUBMITS)
         self._pending_again: set[str] = set()
         """On the wire still, and not taken."""
-        self._slots = Slots(context.options.max_in_flight)
+        self._slots = context.slots
         self._accepted = 0
         self._forbidden: dict[str, int] = {}
         """Pairs that met a 403, with the count of accepted ones at that time."""

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from lipsync_batch.clock import Clock
-from lipsync_batch.runner.pace import Pace
+from lipsync_batch.runner.pace import LEARNED, Pace
 from lipsync_batch.settings import Rate
 from lipsync_batch.store.account_memory import AccountMemory, BusyError, LostError
 
@@ -80,7 +80,7 @@ class Throttle:
         self._notice = notice
         self._pace = Pace() if rate is None else Pace(per_second=None)
         """As it was last seen."""
-        self._name = "pace" if rate is None else f"pace under {rate}"
+        self._name = LEARNED if rate is None else f"pace under {rate}"
         self._ready = 0
         """Requests that were taken out of what is shared, and have not left yet."""
         self._ready_until = 0.0

@@ -13,12 +13,14 @@ from lipsync_batch.events import Events, Noticed, RunStarted
 from lipsync_batch.files import Folder
 from lipsync_batch.jobs import StopReason
 from lipsync_batch.providers.base import Accepted, Provider
+from lipsync_batch.runner import slots
 from lipsync_batch.runner.arrange import Arranger
 from lipsync_batch.runner.breaker import Breaker
 from lipsync_batch.runner.budget import Budget
 from lipsync_batch.runner.context import Context, Options, Stop, unless
 from lipsync_batch.runner.fetchers import Fetcher
-from lipsync_batch.runner.forecast import Forecast, Times
+from lipsync_batch.runner.forecast import LEARNED as TIMES
+from lipsync_batch.runner.forecast import Forecast, Times, of_history
 from lipsync_batch.runner.inspection import Inspection
 from lipsync_batch.runner.run import Run
 from lipsync_batch.runner.settle import settle
@@ -34,11 +36,8 @@ PAGE = 256
 """Pending pairs that are read at once."""
 FIRST_SETTLE = 20.0
 """How long a run with a budget waits at its start for what was charged before; more comes beside its work. Seconds."""
-TIMES = "generation times"
 HISTORY = 40
 """Finished generations of this batch that say how long they take, where the account's memory does not."""
-NOTICED_LATE = 0.9
-"""A generation of which only the notice is known had ended at no less than this share of its age, most likely."""
 REMEMBER_SECONDS = 15.0
 """Seconds between two notes of what was learned: a kill loses no more."""
 LAST_SETTLE = 20.0
@@ -159,6 +158,9 @@ class Work:
         """Note how long generations take for the account's other runs."""
         if context.forecast.observed:
             context.throttle.remember(TIMES, asdict(context.forecast.times))
+        known = slots.read(context.throttle.recall(slots.LEARNED))
+        if (count := context.slots.learned(known)) != known:
+            context.throttle.remember(slots.LEARNED, {"count": count})
 
     async def _begin_to_settle(self, context: Context) -> asyncio.Task[None]:
         """Ask what was charged in earlier runs. Only a budget has to wait for that, and not for long."""
@@ -192,6 +194,7 @@ class Work:
             forecast=self._forecast(throttle),
             breaker=Breaker(clock),
             budget=Budget(self._budget, 0, dearer=reads.dearer()),
+            slots=slots.Slots(self._options.max_in_flight),
             turns=Turns(lambda exclude: reads.turns(PAGE, exclude=exclude, dearer=context.budget.dearer)),
         )
         return context
@@ -203,8 +206,7 @@ class Work:
         given = self._typical_seconds is not None
         forecast = Forecast(typical, floor=self._options.poll_floor, given=given, known=known)
         if known is None:
-            for seconds in self._store.reads.generation_seconds(HISTORY):
-                forecast.learn(seconds * NOTICED_LATE, seconds)
+            of_history(forecast, self._store.reads.generation_seconds(HISTORY))
         return forecast
 
     def _notice(self, message: str) -> None:

@@ -10,3 +10,6 @@
 
 It knows nothing of the rest of the program but `capabilities`, and needs `pip install 'lipsync-batch[sandbox]'`.
 """
+
+PRICE = 240_000
+"""What a generation costs here unless an option says otherwise, in micro-USD."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from lipsync_batch.sandbox import PRICE
 from lipsync_batch.sandbox.faults import Dice, Faults, Timing
 from lipsync_batch.sandbox.gate import Gate
 from lipsync_batch.sandbox.notices import Notices
@@ -24,7 +25,7 @@ class Options:
     folder: Path
     key: str | None = None
     """None: any key will do."""
-    price: int = 240_000
+    price: int = PRICE
     """Micro-USD a generation."""
     log_lag: float = 2.0
     """Seconds from the end of a generation until the log shows it."""

@@ -13,7 +13,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +201,21 @@ class AccountMemory:
     def _one(self, sql: str, *parameters: object) -> sqlite3.Row:
         row: sqlite3.Row = self._connection.execute(sql, parameters).fetchone()
         return row
+
+
+def learned(path: Path) -> dict[str, dict[str, Any]]:
+    """What the account's runs have remembered, by name, without taking part; nothing where it cannot be read now."""
+    if not path.is_file():
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            return {}
+        for name, text in connection.execute("SELECT name, value FROM learned"):
+            with suppress(ValueError):
+                value = json.loads(text)
+                found |= {name: value} if isinstance(value, dict) else {}
+    return found
 
 
 def _connected(path: str) -> sqlite3.Connection:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lipsync_batch.store.query import Query, labelled
+from lipsync_batch.store.query import SELECTED, Query
 from lipsync_batch.store.rows import dumps
 from lipsync_batch.store.staging import Bill
 
@@ -39,16 +38,14 @@ class IntakeReads(Query):
             warning_count=row["warning_count"],
         )
 
-    def bill(self, where: Mapping[str, str]) -> Bill:
-        """The pairs that are to be paid for, or those that jobs with certain labels want."""
-        condition, parameters = labelled(where, "j")
+    def bill(self, *, selected: bool = False) -> Bill:
+        """The pairs that are to be paid for, or those of them that the run is for; see `LaneReads.select`."""
         row = self._one(
             f"""
             SELECT count(*) AS n, total(ceil(billable_seconds)) AS seconds, total(upload_bytes) AS bytes
             FROM pairs AS p INDEXED BY pairs_to_pay WHERE state = 'pending' AND wanted = 1
-                AND {f"p.fingerprint IN (SELECT fingerprint FROM jobs AS j WHERE {condition})" if where else "TRUE"}
-            """,
-            **parameters,
+                AND {SELECTED if selected else "TRUE"}
+            """
         )
         assert row is not None
         return Bill(pairs=row["n"], billable_seconds=row["seconds"], upload_bytes=int(row["bytes"]))

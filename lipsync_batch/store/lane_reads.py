@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from lipsync_batch.clock import from_iso, iso
-from lipsync_batch.jobs import Pair, State
+from lipsync_batch.jobs import ALL, Pair, Selection, State
 from lipsync_batch.store.file_reads import FileReads
+from lipsync_batch.store.labels import no_such_jobs
 from lipsync_batch.store.ledger import SPENT
-from lipsync_batch.store.query import SELECTED, labelled
+from lipsync_batch.store.query import SELECTED, chosen
 from lipsync_batch.store.rows import pair_from_row
 
 PAIR = "p.fingerprint, p.video, p.speech, p.take, p.model, p.video_sha256, p.audio_sha256"
@@ -96,24 +97,17 @@ CREATE TEMP TABLE selected (fingerprint TEXT PRIMARY KEY);
 class LaneReads(FileReads):
     """The lanes' questions."""
 
-    def select(
-        self, *, where: Mapping[str, str] | None = None, only: Collection[str] = (), limit: int | None = None
-    ) -> int:
+    def select(self, selection: Selection = ALL) -> int:
         """Narrow what may be submitted, and what the run is judged by, to some jobs; how many there are.
 
-        `where` holds labels that must be equal, `only` key globs of which one must fit; `limit` keeps the first so many
-        jobs that are not done yet, besides those that are.
+        Its limit keeps the first so many jobs that are not done yet, besides those that are. UsageError where no job
+        is left.
         """
-        narrow = bool(where or only or limit is not None)
         self._connection.executescript(_SELECTION)
-        self._connection.execute("INSERT INTO temp.selection VALUES (:narrow)", {"narrow": narrow})
-        if not narrow:
+        self._connection.execute("INSERT INTO temp.selection VALUES (:narrow)", {"narrow": not selection.is_all})
+        if selection.is_all:
             return self.job_count()
-        condition, parameters = labelled(where or {}, "j")
-        if only:
-            globs = [f"j.key GLOB :only{number}" for number in range(len(only))]
-            condition += f" AND ({' OR '.join(globs)})"
-            parameters |= {f"only{number}": glob for number, glob in enumerate(only)}
+        condition, parameters = chosen(selection, "j")
         self._connection.execute(
             f"""
             INSERT OR IGNORE INTO temp.selected
@@ -123,10 +117,12 @@ class LaneReads(FileReads):
                 FROM jobs AS j JOIN pairs AS p USING (fingerprint) WHERE {condition}
             ) WHERE :limit IS NULL OR unfinished <= :limit OR state = 'done'
             """,
-            {**parameters, "limit": limit},
+            {**parameters, "limit": selection.limit},
         )
         row = self._one("SELECT count(*) AS n FROM jobs WHERE fingerprint IN (SELECT fingerprint FROM temp.selected)")
-        return int(row["n"]) if row else 0
+        if row is None or not row["n"]:
+            raise no_such_jobs(self._connection, "jobs", selection)
+        return int(row["n"])
 
     def job_count(self) -> int:
         row = self._one("SELECT count(*) AS n FROM jobs")

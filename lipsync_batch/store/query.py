@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping
 
+from lipsync_batch.jobs import Selection
 from lipsync_batch.store.rows import dumps
 
 PAGE = 1_000
@@ -25,6 +26,16 @@ def labelled(where: Mapping[str, str], job: str) -> tuple[str, dict[str, object]
         conditions.append(f"json_extract({job}.labels, :label{number}) = :value{number}")
         parameters |= {f"label{number}": f"$.{dumps(label)}", f"value{number}": value}
     return " AND ".join(conditions), parameters
+
+
+def chosen(selection: Selection, job: str) -> tuple[str, dict[str, object]]:
+    """The same for the labels and the key globs of a selection; its limit is not in it."""
+    condition, parameters = labelled(selection.where, job)
+    if selection.only:
+        globs = [f"{job}.key GLOB :only{number}" for number in range(len(selection.only))]
+        condition += f" AND ({' OR '.join(globs)})"
+        parameters |= {f"only{number}": glob for number, glob in enumerate(selection.only)}
+    return condition, parameters
 
 
 class Query:

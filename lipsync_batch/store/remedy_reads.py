@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from lipsync_batch.clock import from_iso
-from lipsync_batch.jobs import Pair, State
+from lipsync_batch.jobs import ALL, Pair, Selection, State
 from lipsync_batch.store.lane_reads import PAIR, Doubt
 from lipsync_batch.store.ledger import COST_NOTHING, HAS_LIVE_ID
-from lipsync_batch.store.query import Query, labelled
+from lipsync_batch.store.query import Query, chosen, labelled
 from lipsync_batch.store.rows import pair_from_row
 
 
@@ -25,6 +25,36 @@ class Wanted:
     """In manifest order."""
     estimate: int | None
     """Of another one like it, in micro-USD."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Price:
+    """What something would cost that a person may order."""
+
+    pairs: int = 0
+    estimated: int | None = 0
+    """In micro-USD, by the estimates that stand in the store; None where one of the pairs has none."""
+    upload_bytes: int = 0
+
+    def __add__(self, other: Price) -> Price:
+        unknown = self.estimated is None or other.estimated is None
+        return Price(
+            pairs=self.pairs + other.pairs,
+            estimated=None if unknown else (self.estimated or 0) + (other.estimated or 0),
+            upload_bytes=self.upload_bytes + other.upload_bytes,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryPrice:
+    """What taking failed pairs up again would cost."""
+
+    polled: int = 0
+    """For nothing: their generation may still be there."""
+    submitted: Price = Price()
+    """What was never charged."""
+    held: Price = Price()
+    """Only `--pay-again` would take these up; money may have been spent on them."""
 
 
 class RemedyReads(Query):
@@ -43,6 +73,37 @@ class RemedyReads(Query):
             keys=json.dumps(list(keys)),
         )
         return [(row["fingerprint"], row["name"], State(row["new"]) if row["new"] else None) for row in rows]
+
+    def retry_price(self, selection: Selection = ALL) -> RetryPrice:
+        """What `retry` would cost for the failed pairs of some jobs; the limit of the selection counts for nothing."""
+        condition, parameters = chosen(selection, "j")
+        rows = self._rows(
+            f"""
+            SELECT CASE WHEN {HAS_LIVE_ID} THEN 'polled' WHEN {COST_NOTHING} THEN 'submitted' ELSE 'held' END AS way,
+                {_PRICE} FROM pairs WHERE state = 'failed'
+                AND EXISTS (SELECT 1 FROM jobs AS j WHERE j.fingerprint = pairs.fingerprint AND {condition})
+            GROUP BY way
+            """,
+            **parameters,
+        )
+        prices = {row["way"]: _price(row) for row in rows}
+        return RetryPrice(
+            polled=prices.get("polled", Price()).pairs,
+            submitted=prices.get("submitted", Price()),
+            held=prices.get("held", Price()),
+        )
+
+    def price_of(self, state: State, selection: Selection = ALL) -> Price:
+        """What another submit of each pair in a state would cost, of those that some jobs want."""
+        condition, parameters = chosen(selection, "j")
+        wanted = f"fingerprint IN (SELECT fingerprint FROM jobs AS j WHERE {condition})"
+        row = self._one(
+            f"SELECT {_PRICE} FROM pairs WHERE state = :state AND {'wanted = 1' if selection.is_all else wanted}",
+            state=state,
+            **parameters,
+        )
+        assert row is not None
+        return _price(row)
 
     def unclear(self, names: Collection[str] = ()) -> list[Doubt]:
         """Submits that may have been accepted, oldest first: all, or those of some keys or client request ids."""
@@ -166,6 +227,18 @@ class RemedyReads(Query):
             **parameters,
         )
         return [row["key"] for row in rows]
+
+
+_PRICE = """count(*) AS pairs, sum(estimate) AS estimated, count(*) = count(estimate) AS is_known,
+    total(upload_bytes) AS upload_bytes"""
+
+
+def _price(row: sqlite3.Row) -> Price:
+    return Price(
+        pairs=row["pairs"],
+        estimated=(row["estimated"] or 0) if row["is_known"] else None,
+        upload_bytes=int(row["upload_bytes"]),
+    )
 
 
 _DOUBT = """p.fingerprint, g.client_request_id, g.intended_at, g.reserve, coalesce(

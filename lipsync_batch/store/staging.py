@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import sqlite3
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lipsync_batch.errors import Problem
-from lipsync_batch.jobs import Job, Pair, Place, State
-from lipsync_batch.store.query import labelled
+from lipsync_batch.jobs import Job, Pair, Place, Selection, State
+from lipsync_batch.store.changed_inputs import COMPARED, OLD, Input, changed_inputs
+from lipsync_batch.store.labels import no_such_jobs, no_such_label
+from lipsync_batch.store.query import chosen
 from lipsync_batch.store.rows import PAIR_COLUMNS, dumps, labels_to_json, pair_values
 
 CHUNK = 1_000
@@ -88,6 +90,29 @@ class Bill:
     """Σ over the pairs of the seconds of speech, each rounded up."""
     upload_bytes: int
 
+    @classmethod
+    def nothing(cls) -> Bill:
+        return cls(pairs=0, billable_seconds=0.0, upload_bytes=0)
+
+
+@dataclass(kw_only=True, slots=True)
+class Reason:
+    """Rows that changed in the same inputs."""
+
+    inputs: tuple[Input, ...]
+    jobs: int = 0
+    keys: list[str] = field(default_factory=list)
+    """The first few, in manifest order."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Share:
+    """The part of a plan that the jobs with one value of a label have."""
+
+    changes: dict[Change, int] = field(default_factory=lambda: dict.fromkeys(Change, 0))
+    bill: Bill = field(default_factory=Bill.nothing)
+    """A pair that several values want is in that of its first job, so that all add up."""
+
 
 _CHANGE = """
     CASE
@@ -130,10 +155,31 @@ class Staging:
         """Columns in which two jobs have the same."""
         self._condition = "TRUE"
         self._parameters: dict[str, object] = {}
+        self._condition_on_old = "TRUE"
+        """The same for the jobs that the store has; they know no limit."""
 
-    def narrow(self, where: Mapping[str, str]) -> None:
-        """Let what is asked about changes be about jobs with these labels only."""
-        self._condition, self._parameters = labelled(where, "s")
+    def narrow(self, selection: Selection) -> int:
+        """Let what is asked about changes be about some jobs only; how many. UsageError where there are none at all."""
+        self._condition, self._parameters = chosen(selection, "s")
+        self._condition_on_old, _ = chosen(selection, "jobs")
+        if selection.limit is not None:
+            self._cut_off(selection.limit)
+        if selection.is_all:
+            return self._number("SELECT count(*) FROM temp.staged")
+        number = self._number(f"SELECT count(*) FROM ({self._joined})", **self._parameters)
+        if not number and not self._removed():
+            raise no_such_jobs(self._connection, "temp.staged", selection)
+        return number
+
+    def _cut_off(self, limit: int) -> None:
+        """Leave out the jobs behind the first so many that are not done."""
+        row = self._connection.execute(
+            f"SELECT position FROM ({self._joined}) WHERE change <> 'done' ORDER BY position LIMIT 1 OFFSET :behind",
+            {**self._parameters, "behind": limit},
+        ).fetchone()
+        if row is not None:
+            self._condition += " AND (s.position < :cut OR p.state = 'done')"
+            self._parameters["cut"] = row["position"]
 
     @property
     def _chosen(self) -> str:
@@ -240,22 +286,65 @@ class Staging:
             f"SELECT change, count(*) AS n FROM ({self._joined}) GROUP BY change", self._parameters
         )
         counts.update({Change(row["change"]): row["n"] for row in rows})
-        counts[Change.REMOVED] = self._number(f"SELECT count(*) FROM jobs WHERE {_GONE}")
+        counts[Change.REMOVED] = self._removed()
         return counts
 
-    def changes_by(self, label: str) -> dict[str, dict[Change, int]]:
-        """The same for each value of a label; jobs without it are under ''."""
-        table: dict[str, dict[Change, int]] = {}
+    def _removed(self) -> int:
+        return self._number(f"SELECT count(*) FROM jobs WHERE {self._gone}", **self._parameters)
+
+    @property
+    def _gone(self) -> str:
+        return f"{_GONE} AND {self._condition_on_old}"
+
+    def removed_keys(self, limit: int) -> list[str]:
+        """The first of the jobs that are no longer in the manifest."""
         rows = self._connection.execute(
-            f"""
-            SELECT coalesce(json_extract(labels, :path), '') AS value, change, count(*) AS n
-            FROM ({self._joined}) GROUP BY 1, 2 ORDER BY 1
-            """,
-            {**self._parameters, "path": f"$.{dumps(label)}"},
+            f"SELECT key FROM jobs WHERE {self._gone} ORDER BY position LIMIT :most",
+            {**self._parameters, "most": limit},
         )
+        return [row["key"] for row in rows]
+
+    def reasons(self, keys: int) -> list[Reason]:
+        """Which inputs of the changed rows are other ones, the most frequent first; the first so many keys of each."""
+        found: dict[tuple[Input, ...], Reason] = {}
+        rows = self._connection.execute(_CHANGED.format(condition=self._condition), self._parameters)
         for row in rows:
-            table.setdefault(str(row["value"]), dict.fromkeys(Change, 0))[Change(row["change"])] = row["n"]
-        return table
+            inputs = changed_inputs(row)
+            reason = found.setdefault(inputs, Reason(inputs=inputs))
+            reason.jobs += 1
+            if len(reason.keys) < keys:
+                reason.keys.append(row["key"])
+        return sorted(found.values(), key=lambda reason: -reason.jobs)
+
+    def shares(self, label: str, limit: int) -> tuple[dict[str, Share], int]:
+        """(what each value of a label has of the plan, by value; how many more values there are).
+
+        Jobs without the label are under '', those of the values beyond the first `limit` are in none. UsageError where
+        no job has the label.
+        """
+        path: dict[str, object] = {"path": f"$.{dumps(label)}"}
+        values, more = self._values(path, limit)
+        if values == [""]:
+            raise no_such_label(self._connection, "temp.staged", label)
+        shares = {value: Share() for value in values}
+        asked = {**self._parameters, **path, "last": values[-1] if values else ""}
+        for row in self._connection.execute(_CHANGES_BY.format(joined=self._joined, gone=self._gone), asked):
+            shares[row["value"]].changes[Change(row["change"])] = row["n"]
+        for row in self._connection.execute(_BILL_BY.format(condition=self._condition), asked):
+            shares[row["value"]].bill = _bill(row)
+        return shares, more
+
+    def _values(self, path: dict[str, object], limit: int) -> tuple[list[str], int]:
+        asked = {**self._parameters, **path}
+        values = f"""
+            SELECT DISTINCT {_VALUE} AS value FROM ({self._joined})
+            UNION SELECT {_VALUE} FROM jobs WHERE {self._gone}
+        """
+        rows = self._connection.execute(f"{values} ORDER BY 1 LIMIT :most", {**asked, "most": limit + 1})
+        first = [row["value"] for row in rows]
+        if len(first) <= limit:
+            return first, 0
+        return first[:limit], self._number(f"SELECT count(*) FROM ({values})", **asked) - limit
 
     def listed(self, limit: int) -> list[tuple[str, Change]]:
         """The first jobs that are not simply done: (key, change), in manifest order."""
@@ -269,13 +358,22 @@ class Staging:
         """The pairs that would be paid for, each once however many jobs want it."""
         row = self._connection.execute(
             f"""
-            SELECT count(*) AS n, total(ceil(t.billable_seconds)) AS seconds, total(t.upload_bytes) AS bytes
-            FROM ({_FIRST}) AS t LEFT JOIN pairs AS p USING (fingerprint)
+            SELECT {_SUMS} FROM ({_FIRST}) AS t LEFT JOIN pairs AS p USING (fingerprint)
             WHERE (p.state IS NULL OR p.state = 'pending') AND {self._chosen}
             """,
             self._parameters,
         ).fetchone()
-        return Bill(pairs=row["n"], billable_seconds=row["seconds"], upload_bytes=int(row["bytes"]))
+        return _bill(row)
+
+    def resuming(self) -> int:
+        """How many pairs are at the provider, or finished there."""
+        return self._number(
+            f"""
+            SELECT count(*) FROM ({_FIRST}) AS t JOIN pairs AS p USING (fingerprint)
+            WHERE p.state IN ('submitting', 'submitted', 'ready') AND {self._chosen}
+            """,
+            **self._parameters,
+        )
 
     def remade(self) -> tuple[int, int]:
         """(finished pairs that jobs would turn away from, to pay for another one; finished pairs in all)."""
@@ -347,6 +445,35 @@ _UPSERT_PAIRS = f"""
     WHERE (wanted, video, speech, pairs.position, pairs.priority, last_output)
         <> (1, excluded.video, excluded.speech, excluded.position, excluded.priority, excluded.last_output)
 """
+
+
+_CHANGED = f"""
+    SELECT s.key, {", ".join(f"s.{name}, o.{name} AS {OLD}{name}" for name in COMPARED)},
+        EXISTS (SELECT 1 FROM redos AS r WHERE r.successor = o.fingerprint) AS redone
+    FROM temp.staged AS s JOIN jobs AS j ON j.key = s.key JOIN pairs AS o ON o.fingerprint = j.fingerprint
+    LEFT JOIN pairs AS p ON p.fingerprint = s.fingerprint
+    WHERE j.fingerprint <> s.fingerprint AND (p.state IS NULL OR p.state = 'pending') AND {{condition}}
+    ORDER BY s.position
+"""
+_VALUE = "coalesce(json_extract(labels, :path), '')"
+_CHANGES_BY = f"""
+    SELECT value, change, count(*) AS n FROM (
+        SELECT {_VALUE} AS value, change FROM ({{joined}})
+        UNION ALL SELECT {_VALUE}, 'removed' FROM jobs WHERE {{gone}}
+    ) WHERE value <= :last GROUP BY 1, 2
+"""
+_SUMS = "count(*) AS n, total(ceil(t.billable_seconds)) AS seconds, total(t.upload_bytes) AS bytes"
+_BILL_BY = f"""
+    SELECT {_VALUE} AS value, {_SUMS} FROM (
+        SELECT s.fingerprint, min(s.position) AS position, s.billable_seconds, s.upload_bytes, s.labels
+        FROM temp.staged AS s LEFT JOIN pairs AS p USING (fingerprint)
+        WHERE (p.state IS NULL OR p.state = 'pending') AND {{condition}} GROUP BY s.fingerprint
+    ) AS t WHERE value <= :last GROUP BY 1
+"""
+
+
+def _bill(row: sqlite3.Row) -> Bill:
+    return Bill(pairs=row["n"], billable_seconds=row["seconds"], upload_bytes=int(row["bytes"]))
 
 
 def _place(row: sqlite3.Row) -> Place:
