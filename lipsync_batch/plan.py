@@ -188,14 +188,15 @@ class Planner:
         if retry_failed and not collect_only:
             outlook = outlook.also(retried.submitted)
         shares, more_values = staging.shares(by, SHOWN_VALUES) if by else ({}, 0)
+        changes = staging.changes()
         finish_by = self._settings.finish_by
         return Plan(
             **{field.name: getattr(outlook, field.name) for field in fields(Outlook)},
-            changes=staging.changes(),
+            changes=changes,
             by={value: _part(share, price) for value, share in shares.items()},
             more_values=more_values,
-            changed=staging.reasons(SHOWN_KEYS),
-            removed=staging.removed_keys(SHOWN_KEYS),
+            changed=staging.reasons(SHOWN_KEYS) if changes[Change.CHANGED] else [],
+            removed=staging.removed_keys(SHOWN_KEYS) if changes[Change.REMOVED] else [],
             listed=staging.listed(SHOWN_JOBS),
             price_source=price.source if price else "",
             upload_bytes=bill.upload_bytes + (0 if collect_only else retried.submitted.upload_bytes),
@@ -203,7 +204,7 @@ class Planner:
             estimate=estimate(
                 outlook.paid_pairs,
                 speed,
-                resuming=staging.resuming() + retried.polled,
+                resuming=(staging.resuming() if changes[Change.RESUMING] else 0) + retried.polled,
                 now=now,
                 deadline=deadline(finish_by, now) if finish_by else None,
             ),
