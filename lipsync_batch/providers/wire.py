@@ -18,6 +18,7 @@ import httpx2
 
 from lipsync_batch.errors import UsageError
 from lipsync_batch.masking import Secrets, mask
+from lipsync_batch.providers import network
 from lipsync_batch.providers.answers import LONGEST_MESSAGE, Answer
 from lipsync_batch.providers.body import RequestBody
 from lipsync_batch.version import VERSION
@@ -163,7 +164,7 @@ class Wire:
         """A client with connections of its own, of which so many are kept when they are idle."""
         trust_env = not _is_loopback(self.origin)
         try:
-            return httpx2.AsyncClient(
+            client = httpx2.AsyncClient(
                 verify=_tls(trust_env=trust_env),
                 base_url=self.origin,
                 headers=_HEADERS,
@@ -180,6 +181,8 @@ class Wire:
                 f"the proxy named in the environment cannot be used: {mask(str(error))}",
                 hint="Look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
             ) from error
+        network.put_under(client)
+        return client
 
 
 @cache

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -70,12 +71,33 @@ class Connection:
         return request
 
     async def send(self, data: bytes) -> None:
+        if self._writer.is_closing():
+            raise ConnectionResetError("the client has gone")
         self._writer.write(data)
         await self._writer.drain()
+        await asyncio.sleep(0)  # over TLS nothing above waits for anybody
 
     async def answer(self, status: int, body: object = None, headers: dict[str, str] | None = None) -> None:
         """Send a well-formed answer. A body that is not bytes goes out as JSON."""
         await self.send(answer(status, body, headers))
+
+    async def carry(self, host: str, port: int, carried: bytearray) -> None:
+        """Pass on what comes from either side to the other; `carried` gets a copy of it."""
+        reader, writer = await asyncio.open_connection(host, port)
+
+        async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            while data := await source.read(64 * 1024):
+                carried.extend(data)
+                target.write(data)
+
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(pass_on(self._reader, writer))
+                both.create_task(pass_on(reader, self._writer))
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     def reset(self) -> None:
         """Answer with RST: what was not read yet is lost on both sides."""
@@ -114,16 +136,17 @@ Script = Callable[[Connection], Awaitable[None]]
 class MisbehavingServer:
     """Runs the given scripts, one for each connection; the last of them for all further ones."""
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
         self._scripts = list(scripts)
+        self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
         self.requests: list[Request] = []
         self.connections = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
-        self.origin = f"http://127.0.0.1:{self.port}"
+        self.origin = f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -131,6 +154,12 @@ class MisbehavingServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def read_what_came(self) -> None:
+        """Wait until the scripts have read what the client left on its way: it counts as what the server had."""
+        received = None
+        while received != (received := sum(request.received for request in self.requests)):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.005)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         script = self._scripts[min(self.connections, len(self._scripts) - 1)]

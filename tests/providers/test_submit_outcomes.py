@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import httpx2
 import pytest
+import trustme
 from aimlapi_client import ACCEPTED, KEY, PATIENT, REQUEST_ID, SMALL, api_at, api_error
 from misbehaving import Connection, MisbehavingServer, Request, Script, answer, closed_port, deaf_port, talks_for_ever
 
@@ -24,7 +27,25 @@ from lipsync_batch.providers.base import Accepted, NotSent, Refusal, Refused, Su
 from lipsync_batch.providers.wire import Timeouts
 
 QUICK = Timeouts(connect=0.1, pool=0.1, write=0.2, read_post=0.1, read_get=0.1, whole_post=0.2, whole_get=0.2)
+ENCRYPTED_QUICK = replace(QUICK, connect=2.0, whole_post=1.0, write=0.5, read_post=0.5)
+"""A handshake takes some milliseconds, and a busy machine some more."""
 MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Who signs the certificates of test servers."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def certified(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """For a server on loopback whom the provider trusts."""
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    monkeypatch.setattr(wire, "_tls", lambda *, trust_env: client)
+    return server
 
 
 @pytest.fixture
@@ -57,10 +78,13 @@ class Outcome:
         return any(request.whole for request in self.requests)
 
 
-async def submit(script: Script, pair: Pair = SMALL, *, timeouts: Timeouts = PATIENT) -> Outcome:
-    async with MisbehavingServer(script) as server, api_at(server.origin, timeouts) as api:
+async def submit(
+    script: Script, pair: Pair = SMALL, *, timeouts: Timeouts = PATIENT, tls: ssl.SSLContext | None = None
+) -> Outcome:
+    async with MisbehavingServer(script, tls=tls) as server, api_at(server.origin, timeouts) as api:
         value = await api.submit(pair, REQUEST_ID)
         assert server.connections <= 1
+        await server.read_what_came()
         return Outcome(value, server.requests)
 
 
@@ -205,7 +229,11 @@ class TestLargeBodyThatIsCut:
         assert not outcome.server_had_it_whole
 
     async def test_reset_before_the_head_is_not_sent(self, large: Pair) -> None:
-        assert_not_sent((await submit(resets_at_once, large)).value, Unsent.BODY_CUT)
+        """Whether the reset is seen before the head leaves or after it is the network's affair."""
+        value = (await submit(resets_at_once, large)).value
+
+        assert isinstance(value, NotSent)
+        assert value.reason in {Unsent.BODY_CUT, Unsent.UNREACHABLE}
 
     @pytest.mark.parametrize(("status", "body", "headers", "expected"), EARLY.values(), ids=EARLY)
     async def test_early_answer_and_close_is_never_unclear(
@@ -379,6 +407,86 @@ async def test_silence_after_the_last_byte_of_a_large_body_is_unclear(name: str,
     assert isinstance(outcome.value, Unclear), outcome.value
     assert outcome.value.code == code
     assert outcome.server_had_it_whole
+
+
+@pytest.mark.slow
+class TestEncrypted:
+    """The hosted API is asked over TLS: what a break means is the same there."""
+
+    @pytest.mark.parametrize("name", [*BREAKS, *STALLS])
+    async def test_silence_after_the_last_byte_is_unclear(self, name: str, certified: ssl.SSLContext) -> None:
+        script, code = (BREAKS | STALLS)[name]
+        timeouts = ENCRYPTED_QUICK if name in STALLS else PATIENT
+
+        outcome = await submit(script, timeouts=timeouts, tls=certified)
+
+        assert isinstance(outcome.value, Unclear), outcome.value
+        assert outcome.value.code == code
+        assert outcome.server_had_it_whole
+
+    @pytest.mark.parametrize("then", THEN.values(), ids=THEN)
+    @pytest.mark.parametrize("count", [0, 64 * 1024, 40 * MIB])
+    async def test_large_body_that_is_cut_is_not_sent(
+        self, count: int, then: Callable[[Connection], object], large: Pair, certified: ssl.SSLContext
+    ) -> None:
+        script = after_bytes_of_the_body(count, then)
+
+        outcome = await submit(script, large, timeouts=ENCRYPTED_QUICK, tls=certified)
+
+        assert_not_sent(outcome.value, Unsent.BODY_CUT)
+        assert not outcome.server_had_it_whole
+
+    @pytest.mark.parametrize("name", ["413", "200 with an id", "500 with an id", "500"])
+    async def test_early_answer_that_goes_on_reading_is_heard(
+        self, name: str, large: Pair, certified: ssl.SSLContext
+    ) -> None:
+        status, body, headers, expected = EARLY[name]
+
+        outcome = await submit(answers_early(status, body, headers, reads_on=True), large, tls=certified)
+
+        assert isinstance(outcome.value, expected), outcome.value
+        assert outcome.server_had_it_whole
+
+    async def test_small_body_is_accepted(self, certified: ssl.SSLContext) -> None:
+        outcome = await submit(answers(200, ACCEPTED), tls=certified)
+
+        assert isinstance(outcome.value, Accepted)
+
+    async def test_proxy_carries_what_it_cannot_read(
+        self, authority: trustme.CA, certified: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Many companies let nothing out but by CONNECT; the certificate is the API's, not the proxy's."""
+        named = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("api.example").configure_cert(named)
+        carried = bytearray()
+
+        async with MisbehavingServer(answers(200, ACCEPTED), tls=named) as server:
+
+            async def proxy(connection: Connection) -> None:
+                await connection.head()
+                await connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await connection.carry("127.0.0.1", server.port, carried)
+
+            async with MisbehavingServer(proxy) as between:
+                monkeypatch.setenv("HTTPS_PROXY", between.origin)
+                async with api_at("https://api.example") as api:
+                    value = await api.submit(SMALL, REQUEST_ID)
+
+        assert isinstance(value, Accepted)
+        assert [request.target for request in between.requests] == ["api.example:443"]
+        assert len(carried) > 500
+        assert KEY.encode() not in carried
+
+    async def test_certificate_of_nobody_known_is_shown_no_request(self, authority: trustme.CA) -> None:
+        """Nothing of a request, and no key, goes to a server that cannot say who it is."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+
+        outcome = await submit(answers(200, ACCEPTED), tls=context)
+
+        assert_not_sent(outcome.value, Unsent.UNREACHABLE)
+        assert "certificate" in str(outcome.value)
+        assert outcome.requests == []
 
 
 WITH_INFERENCE_ID = {
