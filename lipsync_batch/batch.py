@@ -151,7 +151,7 @@ class Batch:
                 )
             return BUILT_IN
         if asked is None and self.location.exists:
-            bound = Store.binding(self.location.database, self._clock).provider
+            bound = Store.provider_of(self.location.database, self._clock)
             asked = None if bound == account.SANDBOX else bound
         return asked or BUILT_IN
 

@@ -53,9 +53,16 @@ class Store:
 
     @classmethod
     def binding(cls, path: Path, clock: Clock) -> BatchRecord:
-        """What a batch is bound to."""
+        """What a batch is bound to. BatchError where its first run ended before it could say so."""
         with closing(cls.read_only(path, clock)) as store:
             return store.reads.batch()
+
+    @classmethod
+    def provider_of(cls, path: Path, clock: Clock) -> str | None:
+        """The provider that a batch is bound to; None where its first run ended before it could say so."""
+        with closing(cls.read_only(path, clock)) as store:
+            record = store.reads.bound()
+        return None if record is None else record.provider
 
     def close(self) -> None:
         self._database.close()
