@@ -15,7 +15,6 @@ from benchmarks.registry import BENCHMARKS
 from benchmarks.table import lines_of
 from lipsync_batch.cli import COMMANDS
 from lipsync_batch.exits import ACT, AGAIN, BUG, DONE, HELD, INTERRUPTED, LOOK, MANIFEST, TERMINATED
-from lipsync_batch.jobs import State
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,26 +30,28 @@ def shown(name: str) -> str:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The folder that the README begins with."""
-    (tmp_path / "clips").mkdir()
-    (tmp_path / "dubs").mkdir()
-    make_video(tmp_path / "clips" / "intro.mp4", seconds=1.0)
-    make_audio(tmp_path / "dubs" / "intro.wav", 1.0)
+    clips = tmp_path / "clips"
+    (clips / "ja").mkdir(parents=True)
+    for name in ("intro.mp4", "outro.mp4"):
+        make_video(clips / name, seconds=1.0)
+    make_audio(clips / "intro.de.wav", 1.0)
+    make_audio(clips / "ja" / "intro.wav", 1.5)
+    (clips / "intro_fr.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nBon retour.\n", encoding="utf-8")
     (tmp_path / "spring.csv").write_text(shown("spring.csv"), encoding="utf-8")
     return tmp_path
 
 
-def test_help_in_the_readme_is_todays() -> None:
-    """Mend it with `python docs/update_readme.py`."""
-    sys.path.insert(0, str(ROOT / "docs"))
-    from update_readme import updated
+def typed(block: str, folder: Path) -> tuple[str, str]:
+    """What a block of the README prints, and what it prints here."""
+    command, _, expected = shown(block).partition("\n")
+    ended = run(*command.split()[2:], env=environment(folder), cwd=folder)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.replace(f"{folder.resolve()}/", ""), expected
 
-    assert updated(README) == README
 
-
-def test_every_command_state_and_exit_code_is_in_the_readme() -> None:
+def test_every_command_and_exit_code_is_in_the_readme() -> None:
     """What the program can say, a user can look up."""
     assert [name for name in COMMANDS if f"`lipsync-batch {name}" not in README] == []
-    assert [state for state in State if f"| {state} |" not in README] == []
     codes = (DONE, LOOK, MANIFEST, AGAIN, HELD, ACT, f"{INTERRUPTED}, {TERMINATED}", BUG)
     assert [code for code in codes if f"| {code} |" not in README] == []
 
@@ -61,14 +62,11 @@ def test_every_benchmark_is_in_the_readme() -> None:
 
 
 @pytest.mark.slow
-def test_rehearsal_prints_what_the_readme_shows(project: Path) -> None:
-    """The first thing that a newcomer does."""
-    command, _, expected = shown("rehearsal").partition("\n")
-
-    ended = run(*command.split()[2:], env=environment(project), cwd=project)
-
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.replace(f"{project.resolve()}/", "") == expected
+def test_first_screen_of_the_readme_prints_what_it_shows(project: Path) -> None:
+    """The first thing that a newcomer does: from a folder to videos."""
+    for block in ("init", "rehearsal"):
+        printed, expected = typed(block, project)
+        assert printed == expected
 
 
 @pytest.mark.slow
@@ -80,5 +78,8 @@ def test_library_lines_of_the_readme_run(project: Path) -> None:
     )
 
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines()[0] == "3"
-    assert ended.stdout.splitlines()[-1] == f"0 {project.resolve()}/out/spring.sandbox/report.html"
+    keys, paid, *done, last = ended.stdout.splitlines()
+    assert keys == "['ja/intro', 'de/intro', 'fr/intro']"
+    assert paid == "3 to be paid for"
+    assert sorted(done) == ["de/intro.mp4 is done", "fr/intro.mp4 is done", "ja/intro.mp4 is done"]
+    assert last == f"0 {project.resolve()}/out/spring.sandbox/report.html"
