@@ -64,7 +64,7 @@ def test_every_benchmark_is_in_the_readme() -> None:
 @pytest.mark.slow
 def test_first_screen_of_the_readme_prints_what_it_shows(project: Path) -> None:
     """The first thing that a newcomer does: from a folder to videos."""
-    for block in ("init", "rehearsal"):
+    for block in ("init", "plan", "rehearsal"):
         printed, expected = typed(block, project)
         assert printed == expected
 
