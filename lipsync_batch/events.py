@@ -68,9 +68,24 @@ class Noticed(Event):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Downloaded(Event):
-    """So many more bytes have come, for the display of the speed."""
+    """A video has come, of so many bytes."""
 
     bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pulse(Event):
+    """How the run is, every two seconds. Money in micro-USD."""
+
+    requests: int
+    """Sent since the lanes began."""
+    allowed_per_second: float | None
+    """The rate that is given, or learned by now; None while nothing limits it."""
+    slots: int
+    """Generations that may be alive at once, as far as is known."""
+    spent: int
+    """Over all runs where there is a budget, for it is what counts against that; else in this run."""
+    budget: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from lipsync_batch.clock import Clock, iso
-from lipsync_batch.events import Downloaded, Event
+from lipsync_batch.events import Downloaded, Event, Pulse
 from lipsync_batch.files import disk_faults
 from lipsync_batch.providers.base import Accepted
 
@@ -60,7 +60,7 @@ class RunLog:
 
     def listen(self, event: Event) -> None:
         """Write down an event of a run."""
-        if isinstance(event, Downloaded):
+        if isinstance(event, Downloaded | Pulse):
             return
         self._tell(event.as_dict())
 

@@ -14,7 +14,8 @@ from lipsync_batch.cli.run import run
 from lipsync_batch.clock import Clock
 from lipsync_batch.events import Moved, Noticed, RateRefused, RunEnded, RunStarted
 from lipsync_batch.jobs import State, StopReason
-from lipsync_batch.ui import JsonView, PlainView, Tally, duration
+from lipsync_batch.tally import Tally, duration
+from lipsync_batch.ui import JsonView, PlainView
 
 PAIRS = dict.fromkeys(State, 0) | {State.PENDING: 3, State.DONE: 1}
 STARTED = RunStarted(batch_id="b1", resumed=True, folder="/out", jobs=4, pairs=PAIRS)

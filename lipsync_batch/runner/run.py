@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from lipsync_batch.capabilities import MIB
+from lipsync_batch.events import Pulse
 from lipsync_batch.files import LOWEST_FREE
 from lipsync_batch.jobs import StopReason
 from lipsync_batch.providers.base import PROBE, Throttled, Unavailable
@@ -35,6 +36,8 @@ SIGNAL_LOOKS = 1.0
 """Seconds between two looks at whether somebody waits for the process to end, while answers are still to come."""
 RESOLVE_LOOKS = 1.0
 """Seconds between two looks at whether unclear pairs are still worth waiting for."""
+PULSE = 2.0
+"""Seconds between two words about how the run is."""
 DISK_LOOKS = 10.0
 """Seconds between two looks at the free space."""
 
@@ -61,7 +64,7 @@ class Run:
             resolves = lanes.create_task(self._in_order(self._resolves.run()))
             lanes.create_task(self._in_order(self._inspection.run()))
             disk = lanes.create_task(self._in_order(self._watch_disk()))
-            watch = [disk, lanes.create_task(self._watch_deadline())]
+            watch = [disk, lanes.create_task(self._watch_deadline()), lanes.create_task(self._beat())]
             await context.stop.requested.wait()
             for task in watch:
                 task.cancel()
@@ -206,6 +209,20 @@ class Run:
                     f"only {free // MIB} MiB are free under {context.folder.root}; {LOWEST_FREE // MIB} are needed",
                 )
             await context.clock.sleep(DISK_LOOKS)
+
+    async def _beat(self) -> None:
+        context = self._context
+        while True:
+            context.events.emit(
+                Pulse(
+                    requests=context.throttle.taken,
+                    allowed_per_second=context.throttle.per_second,
+                    slots=context.slots.count,
+                    spent=context.budget.spent,
+                    budget=context.budget.limit,
+                )
+            )
+            await context.clock.sleep(PULSE)
 
     async def _watch_deadline(self) -> None:
         context = self._context

@@ -73,6 +73,8 @@ class Throttle:
     ) -> None:
         """`memory` is what is shared with other runs of the account; without one this run is alone."""
         self.refusals = 0
+        self.taken = 0
+        """Requests that left."""
         self._clock = clock
         self._rate = rate
         self._given = rate.count / rate.seconds if rate is not None else None
@@ -118,6 +120,7 @@ class Throttle:
             return None
         self._ready -= 1
         self._in_flight += 1
+        self.taken += 1
         return Permit(self, now)
 
     def came_back(self, left_at: float) -> None:
@@ -134,6 +137,7 @@ class Throttle:
         """A request did not leave."""
         self._unused += 1
         self._in_flight -= 1
+        self.taken -= 1
         self._changed.set()
         self._flush_soon()
 
