@@ -148,7 +148,7 @@ class Voiceover:
         with (self._studio / "orders.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(order) + "\n")
         part = self._file(order["id"]).with_suffix(".part")
-        with av.open(_opened(pair.video)) as video, av.open(str(part), "w", format="mp4") as made:
+        with av.open(_opened(pair.video), "r") as video, av.open(str(part), "w", format="mp4") as made:
             pictures = made.add_stream_from_template(video.streams.video[0])
             sound = made.add_stream("aac", rate=RATE, layout="mono")
             for packet in video.demux(video.streams.video[0]):
@@ -188,12 +188,13 @@ def _speech(pair: Pair) -> Iterator[av.AudioFrame]:
     speech = pair.speech
     if isinstance(speech, Audio):
         resampler = av.AudioResampler(format="fltp", layout="mono", rate=RATE)
-        with av.open(_opened(speech.source)) as recording:
+        with av.open(_opened(speech.source), "r") as recording:
             for frame in recording.decode(audio=0):
                 yield from resampler.resample(frame)
         return
     samples = int(RATE * max(0.5, len(speech.text) / CHARACTERS))
     frame = av.AudioFrame(format="fltp", layout="mono", samples=samples)
     frame.sample_rate = RATE
-    frame.planes[0].update(array("f", (0.2 * math.sin(n * 2 * math.pi * 220 / RATE) for n in range(samples))))
+    tone = array("f", (0.2 * math.sin(n * 2 * math.pi * 220 / RATE) for n in range(samples)))
+    frame.planes[0].update(tone.tobytes())
     yield frame
