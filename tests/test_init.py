@@ -276,6 +276,33 @@ def test_workbook_becomes_a_grid_that_names_its_sheet(tmp_path: Path) -> None:
     ]
 
 
+def test_folder_with_a_sheet_in_it_is_made_of_the_sheet(tmp_path: Path) -> None:
+    """Whoever has a folder with both names the folder. Beside recordings it is told of; of several, none is guessed."""
+    laid_out(tmp_path, "ada.mp4", "ben.mp4", "notes.csv")
+    (tmp_path / "lines.csv").write_text("clip,de\nada,Hallo.\nben,Ja.\n", "utf-8")
+
+    assert jobs_of(tmp_path) == {"de/ada.mp4": ("ada.mp4", "Hallo."), "de/ben.mp4": ("ben.mp4", "Ja.")}
+
+    (tmp_path / "more.csv").write_text("clip,fr\nada,Salut.\n", "utf-8")
+    with pytest.raises(UsageError, match=r"several sheets of translations \(lines.csv, more.csv\)"):
+        draft_of(tmp_path)
+
+    laid_out(tmp_path, "ada.it.wav")
+    assert [line for line in draft_of(tmp_path).left_out if "sheet" in line] == [
+        f"{name}: a sheet of translations; of it alone: lipsync-batch init {tmp_path / name}"
+        for name in ("lines.csv", "more.csv")
+    ]
+
+
+def test_folder_whose_texts_cannot_be_read_gives_no_empty_manifest(tmp_path: Path) -> None:
+    """`plan` would refuse it."""
+    laid_out(tmp_path, "ada.mp4")
+    (tmp_path / "ada.de.txt").write_bytes(b"\xff\xff")
+
+    with pytest.raises(UsageError, match=r"no recording or text(?s:.*)ada.de.txt: line 1: byte 0xFF"):
+        draft_of(tmp_path)
+
+
 def test_command_writes_a_manifest_that_plan_takes(tmp_path: Path) -> None:
     """From a folder to the plan, by the commands that are printed; and nothing is written over."""
     make_video(tmp_path / "intro.mp4", seconds=0.5)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,13 @@ from lipsync_batch.drafting.languages import folded, rest_after
 from lipsync_batch.drafting.media import Found, found_in
 from lipsync_batch.drafting.subtitles import ENDINGS as TEXT_ENDINGS
 from lipsync_batch.drafting.subtitles import text_of
-from lipsync_batch.errors import ManifestError, UsageError
+from lipsync_batch.drafting.translations import draft_of_sheet
+from lipsync_batch.errors import ManifestError, MissingExtraError, UsageError
 from lipsync_batch.manifest.templates import escape
 
+SHEET_ENDINGS = frozenset({".csv", ".tsv", ".xlsx"})
+SHOWN = 5
+"""Reasons in an error."""
 MIRRORED = "{language}/{video.parent}/{video.stem}.mp4"
 
 
@@ -28,26 +33,52 @@ class _Pair:
 
 
 def draft_of_folder(folder: Path) -> Draft:
-    """One job for each recording or text that belongs to a video. UsageError where there is none."""
+    """One job for each recording or text that belongs to a video; where there are none, by a sheet that lies there.
+
+    UsageError where nothing of it can be made.
+    """
     found = found_in(folder)
     if not found.videos:
         kinds = " or ".join(sorted(LIP_SYNC.video_endings))
         raise UsageError(f"{folder}: holds no videos ({kinds})", hint="Name the folder where they are.")
     left_out = [f"{path}: a kind of media that the API does not take" for path in found.others]
     pairs = _pairs(found, left_out)
-    if not pairs:
-        first = found.videos[0]
-        raise UsageError(
-            f"{folder}: no recording or text is called like one of its {counted(len(found.videos), 'video')}",
-            hint=f"Call them like {first.stem}.de.wav, {first.stem}.fr.srt or de/{first.stem}.wav.",
-        )
-    output = MIRRORED if _outputs_meet(pairs) else OUTPUT
     texts = _texts(folder, [pair for pair in pairs if pair.speech.suffix.lower() in TEXT_ENDINGS], left_out)
     pairs = [pair for pair in pairs if texts.get(pair, "a recording")]
+    sheets = list(_drafts_of_sheets(folder))
+    if not pairs:
+        return _only(sheets, folder, found, left_out)
+    told = [f"{sheet.name}: a sheet of translations; of it alone: lipsync-batch init {sheet}" for sheet, _ in sheets]
+    output = MIRRORED if _outputs_meet(pairs) else OUTPUT
     entries = [_entry(pair, texts.get(pair), output) for pair in pairs]
     defaults = {"output": output} | ({"speaker": "Auto"} if texts else {})
     about = f"a folder with {counted(len(found.videos), 'video')}"
-    return Draft(folder=folder, about=about, entries=entries, defaults=defaults, left_out=left_out)
+    return Draft(folder=folder, about=about, entries=entries, defaults=defaults, left_out=told + left_out)
+
+
+def _drafts_of_sheets(folder: Path) -> Iterator[tuple[Path, Draft]]:
+    """The sheets of translations that lie in the folder itself, each with the manifest that can be made of it."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in SHEET_ENDINGS and not path.name.startswith("."):
+            with suppress(UsageError, ManifestError, MissingExtraError):
+                yield path, draft_of_sheet(path)
+
+
+def _only(sheets: Sequence[tuple[Path, Draft]], folder: Path, found: Found, left_out: Sequence[str]) -> Draft:
+    """The draft of the one sheet there is; else why there is nothing to make a manifest of."""
+    if len(sheets) == 1:
+        return sheets[0][1]
+    if sheets:
+        names = ", ".join(sheet.name for sheet, _ in sheets)
+        hint = f"Name the one that is meant: lipsync-batch init {sheets[0][0]}"
+        raise UsageError(f"{folder}: holds several sheets of translations ({names})", hint=hint)
+    first = found.videos[0]
+    why = [f"{folder}: no recording or text goes with its {counted(len(found.videos), 'video')}", *left_out[:SHOWN]]
+    raise UsageError(
+        "\n  ".join(why),
+        hint=f"Call them like {first.stem}.de.wav, {first.stem}.fr.srt or de/{first.stem}.wav. For a sheet of "
+        "translations: lipsync-batch init SHEET.",
+    )
 
 
 def _pairs(found: Found, left_out: list[str]) -> list[_Pair]:
