@@ -23,14 +23,16 @@ from lipsync_batch.errors import ActionNeededError, ManifestError, UsageError
 from lipsync_batch.events import Listener
 from lipsync_batch.files import disk_faults
 from lipsync_batch.jobs import ALL, BatchRecord, Generation, JobRecord, RunRecord, Selection, State, StopReason
+from lipsync_batch.live_page import EVERY
 from lipsync_batch.location import Location
+from lipsync_batch.looking import looking
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.plan import Plan, Planner
 from lipsync_batch.providers.plugins import BUILT_IN, capabilities_of
 from lipsync_batch.remedies import Again, Redone
-from lipsync_batch.report import Paths, write_reports
+from lipsync_batch.report import Paths, Posters, write_reports
 from lipsync_batch.resolving import Resolved
-from lipsync_batch.runlog import RunLog
+from lipsync_batch.runlog import RunLog, refused_at
 from lipsync_batch.runner.speed import speed_of
 from lipsync_batch.runner.throttle import Throttle
 from lipsync_batch.runner.work import HISTORY, take_up
@@ -220,7 +222,7 @@ class Batch:
 
     def status(self) -> Status:
         """Where the batch stands. Works while a run holds it."""
-        with _looking(self.location) as store:
+        with looking(self.location) as store:
             reads = store.reads
             return Status(
                 batch=reads.batch(),
@@ -236,7 +238,7 @@ class Batch:
 
     def history(self, key: str) -> History:
         """Everything that is known of one job; UsageError where no job has the key."""
-        with _looking(self.location) as store:
+        with looking(self.location) as store:
             job = store.reads.record(key)
             if job is None:
                 raise _no_such_keys([key], list(store.reads.keys()))
@@ -250,15 +252,22 @@ class Batch:
 
     def report(self) -> Paths:
         """Write the reports again. Works while a run holds the batch."""
-        with _looking(self.location) as store:
+        with looking(self.location) as store:
             runs = store.reads.runs()
             running = lock.is_held(self.location.folder.state)
             reason = runs[-1].stop_reason if runs and not running else StopReason.RUNNING
             if reason is StopReason.RUNNING and not running:
                 reason = StopReason.CRASHED
-            with disk_faults(self.location.folder.root):
+            root = self.location.folder.root
+            Posters(root).make(store.reads.videos())
+            with disk_faults(root):
                 return write_reports(
-                    store.reads, self.location.folder.root, stop_reason=reason, written_at=self._clock.utc()
+                    store.reads,
+                    root,
+                    stop_reason=reason,
+                    written_at=self._clock.utc(),
+                    again_after=EVERY if running else None,
+                    refused_at=refused_at(self.location.folder.state / "run.log"),
                 )
 
     def retry(
@@ -361,14 +370,6 @@ class Batch:
             raise self._manifest
         assert self._manifest is not None
         return self._manifest
-
-
-@contextmanager
-def _looking(place: Location) -> Iterator[Store]:
-    """The store of a batch, to be read while a run may hold it."""
-    with closing(Store.read_only(place.database, Clock())) as store:
-        store.reads.base = place.folder.root.joinpath(store.reads.batch().manifest).resolve().parent
-        yield store
 
 
 def _load(path: Path) -> Manifest | ManifestError:

@@ -1,4 +1,4 @@
-"""What a media file holds, and whether a finished video is whole and plays.
+"""What a media file holds, whether a finished video is whole and plays, and a picture of it.
 
 FFmpeg (through PyAV) reads the one file it is given and nothing else: only demuxers that never open a second file are
 allowed, so a playlist that poses as a video reaches neither the disk nor the network. All functions are safe in
@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from lipsync_batch.jobs import MediaInfo
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
     from av.container import InputContainer
     from av.packet import Packet
     from av.stream import Stream
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 SINGLE_FILE_FORMATS = (
     *("mov", "mp4", "m4a", "matroska", "webm", "avi", "asf", "flv", "mpeg", "mpegts", "mpegvideo", "mxf"),
@@ -31,6 +33,19 @@ SINGLE_FILE_FORMATS = (
 
 SNIFFED = 512
 """Bytes at the start of a file that `disguise` wants to see."""
+
+POSTER_SIDE = 320
+"""Pixels of the longer side of a poster: some 7 KB."""
+_LARGEST_PICTURE = 8192 * 4320
+"""Pixels: a file that claims more is not worth the memory."""
+_MOST_PICTURES = 50
+"""That are looked at for one that is not dark."""
+_MOST_PACKETS = 500
+"""That are read for them."""
+_DARK = 32
+"""Mean luma below which a picture is taken for the beginning of a fade; black is 0 or 16."""
+_JPEG_QUALITY = "5"
+"""Of 2 (best) to 31, as FFmpeg counts."""
 
 _BOXES_THAT_MUST_BE_WHOLE = {b"moov", b"moof", b"mdat"}
 
@@ -115,6 +130,25 @@ def suspect(media: MediaInfo, speech_seconds: float | None) -> str | None:
     if speech_seconds is None or abs(media.duration - speech_seconds) <= max(0.5, 0.1 * speech_seconds):
         return None
     return f"it lasts {media.duration:.1f} s, its speech {speech_seconds:.1f} s"
+
+
+def poster(path: Path) -> bytes:
+    """A small JPEG of a picture a third into a video, or before: about 3 ms, whatever the length of the file.
+
+    It is the picture that a player finds first there. Where that is dark, the first one after it that is not.
+
+    Raises BadMediaError where no picture can be had, and OSError for what cannot be read from disk.
+    """
+    with _opened(path) as container:
+        picture = next((stream for stream in container.streams.video if not _is_cover(stream)), None)
+        codec = picture.codec_context if picture else None
+        if picture is None or codec is None:
+            raise BadMediaError("has no video stream")
+        if not 0 < codec.width * codec.height <= _LARGEST_PICTURE:
+            raise BadMediaError(f"has pictures of {codec.width:,} x {codec.height:,} pixels")
+        codec.thread_count = 1
+        shape = float(codec.sample_aspect_ratio or 1)
+        return _jpeg(_bright_picture(_small(image, shape) for image in _pictures(container, picture)))
 
 
 @contextmanager
@@ -265,6 +299,51 @@ def _streams_to_decode(container: InputContainer) -> dict[int, str]:
         if stream.codec_context:
             stream.codec_context.thread_count = 1
     return {picture.index: "video", sound.index: "audio"}
+
+
+def _pictures(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Pictures from a third of a video on; failing that, from its start on. None where none can be decoded."""
+    import av
+
+    third = (container.duration or 0) // 3
+    for start in (third, 0) if third else (0,):
+        with suppress(av.error.FFmpegError):
+            container.seek(start)
+            for packet in islice(container.demux(stream), _MOST_PACKETS):
+                yield from packet.decode()
+
+
+def _bright_picture(pictures: Iterator[VideoFrame]) -> VideoFrame:
+    """The first picture that is not dark; the very first where none is."""
+    first = next(pictures, None)
+    if first is None:
+        raise BadMediaError("has no picture that can be decoded")
+    return next((one for one in chain([first], islice(pictures, _MOST_PICTURES)) if _luma(one) >= _DARK), first)
+
+
+def _luma(picture: VideoFrame) -> float:
+    """The mean, of 0 to 255."""
+    light = bytes(picture.planes[0])
+    return sum(light) / len(light)
+
+
+def _small(picture: VideoFrame, shape: float) -> VideoFrame:
+    """As large as a poster is. `shape` is the width of a pixel to its height."""
+    scale = min(1.0, POSTER_SIDE / max(picture.width * shape, picture.height))
+    width, height = (max(2, 2 * round(side * scale / 2)) for side in (picture.width * shape, picture.height))
+    return picture.reformat(width=width, height=height, format="yuvj420p")
+
+
+def _jpeg(picture: VideoFrame) -> bytes:
+    import av
+
+    coder = av.CodecContext.create("mjpeg", "w")
+    assert isinstance(coder, av.VideoCodecContext)
+    coder.width, coder.height, coder.pix_fmt, coder.time_base = picture.width, picture.height, "yuvj420p", Fraction(1)
+    coder.options = {"qmin": _JPEG_QUALITY, "qmax": _JPEG_QUALITY}
+    coder.thread_count = 1
+    picture.pts, picture.time_base = 0, Fraction(1)
+    return b"".join(bytes(packet) for packet in (*coder.encode(picture), *coder.encode(None)))
 
 
 def _decodes(packet: Packet[Stream]) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lipsync_batch.clock import Clock, iso
+from lipsync_batch.clock import Clock, from_iso, iso
 from lipsync_batch.events import Downloaded, Event, Pulse
 from lipsync_batch.files import disk_faults
 from lipsync_batch.providers.base import Accepted
@@ -83,6 +83,17 @@ class RunLog:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
             self._torn = False
+
+
+def refused_at(path: Path) -> Iterator[float]:
+    """When requests were refused for their number, in seconds since 1970, as far as the log can be read."""
+    with suppress(OSError), path.open("rb") as lines:
+        for line in lines:
+            if b'"rate_refused"' in line:
+                with suppress(ValueError, KeyError, TypeError):
+                    told = json.loads(line)
+                    if told["event"] == "rate_refused":
+                        yield from_iso(told["at"]).timestamp()
 
 
 _json = json.JSONEncoder(ensure_ascii=False).encode

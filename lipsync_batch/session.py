@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -26,6 +27,7 @@ from lipsync_batch.estimate import nights_left
 from lipsync_batch.events import Event, Events, Listener, Noticed, RunEnded, RunStarted, Stopping
 from lipsync_batch.files import disk_faults
 from lipsync_batch.jobs import ALL, BatchRecord, Selection, State, StopReason
+from lipsync_batch.live_page import LivePage
 from lipsync_batch.location import Location
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.masking import MOST, mask
@@ -33,8 +35,8 @@ from lipsync_batch.metrics import Metrics
 from lipsync_batch.notify import Notifier
 from lipsync_batch.plan import Outlook, Planner
 from lipsync_batch.providers.plugins import capabilities_of
-from lipsync_batch.report import Paths, summary, write_reports
-from lipsync_batch.runlog import RunLog
+from lipsync_batch.report import Paths, Posters, summary, write_reports
+from lipsync_batch.runlog import RunLog, refused_at
 from lipsync_batch.runner.context import Options
 from lipsync_batch.runner.fetchers import ProcessFetcher
 from lipsync_batch.runner.work import Work
@@ -49,6 +51,10 @@ ASK_FROM = 50
 REMADE_SHARE = 0.2
 REMADE_FEW = 5
 """Finished pairs that may always be made anew without a question: whoever edits a few rows means it."""
+POSTERS_FOR = 0.3
+"""Seconds at the end of a run that may go into the posters that are missing still: of some hundred videos, ..."""
+POSTERS_SHARE = 0.01
+"""... or this share of the time that the run took, where that is longer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +140,8 @@ class Session:
             clock=self._clock,
             say=say,
         )
+        self._page: LivePage | None = None
+        self._begun = time.monotonic()
 
     def run(self) -> Outcome:
         """Reconcile the manifest, do the work, write the report, tell of it; see `Batch.run`."""
@@ -290,10 +298,12 @@ class Session:
     async def _lanes(self, store: Store, payee: Account, log: RunLog, number: int, *, resumed: bool) -> StopReason:
         settings = self._settings
         provider = payee.provider(settings, self._media_root())
-        fetcher = ProcessFetcher(settings.downloads, lock=self._lock, environ=without_accounts(os.environ))
+        environ = without_accounts(os.environ)
+        fetcher = ProcessFetcher(settings.downloads, lock=self._lock, environ=environ)
+        self._page = LivePage(self._place.folder, clock=self._clock, environ=environ)
         in_main_thread = threading.current_thread() is threading.main_thread()
         try:
-            with store.writing(log.durable) as ledger:
+            with self._page.kept(), store.writing(log.durable) as ledger:
                 work = Work(
                     store=store,
                     provider=provider,
@@ -335,10 +345,19 @@ class Session:
     def _end(self, store: Store, number: int, reason: StopReason) -> Outcome:
         """Write down how the run ended, then the report. One that went well but for that is to be run again."""
         reads, root = store.reads, self._place.folder.root
+        if self._page is not None:
+            self._page.end()
         try:
             store.end_run(number, reason, self._exit_code(reads, reason))
+            self._make_posters(reads, reason)
             with disk_faults(root):
-                write_reports(reads, root, stop_reason=reason, written_at=self._clock.utc())
+                write_reports(
+                    reads,
+                    root,
+                    stop_reason=reason,
+                    written_at=self._clock.utc(),
+                    refused_at=refused_at(self._place.folder.state / "run.log"),
+                )
         except DiskError as error:
             message = f"the end of the run, or its report, could not be written down: {error}. {error.hint}"
             self._events.emit(Noticed(message=message))
@@ -367,6 +386,14 @@ class Session:
             return None
         made = reads.pair_counts()[State.DONE] - self._done_before
         return nights_left(reads.pair_counts(selected=True)[State.PENDING], made=made)
+
+    def _make_posters(self, reads: Reads, reason: StopReason) -> None:
+        """Those that are missing, as far as nobody has to wait for them; `report` makes the rest."""
+        hurried = reason in {StopReason.INTERRUPTED, StopReason.TERMINATED, StopReason.DISK_FULL, StopReason.CRASHED}
+        if hurried or self._settings.check != "media":  # a file that nobody looked into may break the decoder
+            return
+        seconds = max(POSTERS_FOR, POSTERS_SHARE * (time.monotonic() - self._begun))
+        Posters(self._place.folder.root).make(reads.videos(), seconds=seconds)
 
     def _exit_code(self, reads: Reads, reason: StopReason) -> int:
         selected = reads.counts(selected=True)

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -48,11 +49,17 @@ class Visits:
         self.strays: list[str] = []
         """Requests for something else."""
 
-    def open(self, path: Path, address: str = "", **options: Any) -> Page:
-        """A page of its own kind of screen (`options` as for a Playwright context), loaded and its script run."""
+    def open(self, path: Path, address: str = "", *, now: datetime | None = None, **options: Any) -> Page:
+        """A page of its own kind of screen (`options` as for a Playwright context), loaded and its script run.
+
+        With `now` its time begins there, and goes on by `page.clock.run_for` alone.
+        """
         context = self._browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | options))
         context.set_default_timeout(15_000)
         page = context.new_page()
+        if now is not None:
+            page.clock.install(time=now)
+            page.clock.pause_at(now)
         page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self._look_at(request.url))

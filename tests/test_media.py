@@ -7,6 +7,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av
 import pytest
 from media_factory import make_audio, make_video
 
@@ -317,3 +318,40 @@ def test_length_that_does_not_fit_the_speech_is_suspect(seconds: float, speech: 
     info = MediaInfo(duration=seconds, has_video=True, has_audio=True)
 
     assert (media.suspect(info, speech) is not None) is odd
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        pytest.param((1280, 720), (320, 180), id="wide"),
+        pytest.param((360, 640), (180, 320), id="tall"),
+        pytest.param((64, 64), (64, 64), id="small ones stay as they are"),
+    ],
+)
+def test_poster_is_a_small_jpeg(size: tuple[int, int], expected: tuple[int, int], tmp_path: Path) -> None:
+    """Hundreds of them are on a page."""
+    picture = tmp_path / "poster.jpg"
+
+    picture.write_bytes(media.poster(make_video(tmp_path / "film.mp4", size=size)))
+
+    with av.open(str(picture)) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.name, codec.width, codec.height) == ("mjpeg", *expected)
+
+
+def test_poster_of_a_video_that_fades_in_is_not_black(tmp_path: Path) -> None:
+    """A page of black pictures helps nobody."""
+    film = tmp_path / "film.mp4"
+    with av.open(str(film), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for light in (*[0] * 12, *[200] * 12):
+            frame = av.VideoFrame(64, 64, "gray")
+            frame.planes[0].update(bytes([light]) * frame.planes[0].buffer_size)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+
+    (tmp_path / "poster.jpg").write_bytes(media.poster(film))
+
+    with av.open(str(tmp_path / "poster.jpg")) as picture:
+        assert max(bytes(next(picture.decode(video=0)).planes[0])) > 150

@@ -18,7 +18,7 @@ MOST_PATH = 1024
 MOST_KEY = 512
 """Characters."""
 
-_OURS = frozenset({"_batch", "report.html", "report.csv", "report.json"})
+_OURS = frozenset({"_batch", "report.html", "report.csv", "report.json", "report.posters"})
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _FORBIDDEN = re.compile(rf'[<>:"|?*\\]|{_CONTROL.pattern}')

@@ -1,7 +1,8 @@
 """The reports of a batch: JSON, CSV and a page, and the closing summary of a run."""
 
+from lipsync_batch.report.posters import Posters
 from lipsync_batch.report.source import Source
 from lipsync_batch.report.summary import summary
-from lipsync_batch.report.write import Paths, write_reports
+from lipsync_batch.report.write import Paths, write_live_page, write_reports
 
-__all__ = ["Paths", "Source", "summary", "write_reports"]
+__all__ = ["Paths", "Posters", "Source", "summary", "write_live_page", "write_reports"]

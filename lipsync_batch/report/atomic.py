@@ -32,11 +32,16 @@ def replacing(path: Path, *, encoding: str = "utf-8", newline: str = "\n") -> It
     fsync_folder(path.parent)
 
 
+def is_left_behind(name: str) -> bool:
+    """Whether a name in a folder is that of a temporary file, `.NAME.PID.part`, whose process is gone."""
+    number = name.removesuffix(".part").rpartition(".")[2]
+    return name.startswith(".") and name.endswith(".part") and number.isdecimal() and not _is_alive(int(number))
+
+
 def _clear_leftovers(path: Path) -> None:
     """What processes left behind that were killed while they wrote: nobody else takes it away."""
     for part in path.parent.glob(f".{path.name}.*.part"):
-        number = part.name.removeprefix(f".{path.name}.").removesuffix(".part")
-        if number.isdecimal() and not _is_alive(int(number)):
+        if is_left_behind(part.name):
             part.unlink(missing_ok=True)
 
 

@@ -116,6 +116,29 @@ def in_flight_chart(history: History) -> Chart | None:
     )
 
 
+def refused_chart(history: History) -> Chart | None:
+    """Refused requests a minute; None where none was."""
+    a_minute = 60 / history.width
+    steps = list(_laid_out(history))
+    peak = max(step.refused for _, step in steps)
+    if not peak:
+        return None
+    top, rules = _scale(peak * a_minute)
+    total = sum(step.refused for _, step in steps)
+    return Chart(
+        kind="refused",
+        label=f"Requests refused for their number a minute over time, {total:,} in all",
+        bars=[
+            _bar(place, step.refused * a_minute / top, gap=0.16, at=step.start, title=f"{step.refused:,} refused")
+            for place, step in steps
+            if step.refused
+        ],
+        rules=rules,
+        ticks=_time_ticks(history),
+        marks=_breaks(history),
+    )
+
+
 def spread_chart(spread: Spread) -> Chart:
     """How many generations took how long."""
     steps = len(spread.counts)

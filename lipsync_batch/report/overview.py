@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from lipsync_batch.jobs import JobRecord
 from lipsync_batch.report.breakdown import Breakdown
@@ -16,8 +16,12 @@ from lipsync_batch.report.timeline import Timeline
 class Overview:
     """Every part has a bound of its own: a million jobs take no more memory than fifty thousand."""
 
-    def __init__(self) -> None:
-        self.rows = Rows()
+    def __init__(self, *, posters: Collection[str] = (), refused_at: Iterable[float] = ()) -> None:
+        """`posters` are the pictures of videos that there are, by the names of their files.
+
+        `refused_at` is when requests were refused for their number, in seconds since 1970.
+        """
+        self.rows = Rows(posters)
         self.problems = Problems()
         self.breakdown = Breakdown()
         self.timeline = Timeline()
@@ -25,6 +29,8 @@ class Overview:
         self.suspects = 0
         self.seconds = 0.0
         """Of finished video, together."""
+        for instant in refused_at:
+            self.timeline.add_refusal(instant)
 
     def watching(self, jobs: Iterable[JobRecord]) -> Iterator[JobRecord]:
         """Pass the jobs on, having looked at each."""

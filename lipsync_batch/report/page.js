@@ -63,6 +63,13 @@
   function link(output) {
     return "./" + output.replace(/\p{Surrogate}/gu, "\ufffd").split("/").map(encodeURIComponent).join("/");
   }
+  function picture(row) {
+    return row.poster ? `./${about.posters}/${row.poster}` : undefined;
+  }
+  /** A poster where there is one. Only what comes into sight is loaded. */
+  function still(row) {
+    return row.poster ? [element("img", { src: picture(row), alt: "", loading: "lazy", decoding: "async" })] : [];
+  }
   function looks(row) {
     return row.state === "done" && row.suspect !== null ? "suspect" : row.state;
   }
@@ -83,7 +90,7 @@
 
   // ---- Choosing: search, states, order. The choice stands in the address, so that it can be kept and sent on -----
 
-  const choice = { q: "", states: new Set(), sort: "position", down: false };
+  const choice = { q: "", states: new Set(), sort: "position", down: false, pictures: false };
   const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
   let view = rows;
 
@@ -133,12 +140,13 @@
     if (choice.states.size) address.set("state", [...choice.states].join(","));
     if (choice.q) address.set("q", choice.q);
     if (choice.sort !== "position" || choice.down) address.set("sort", (choice.down ? "-" : "") + choice.sort);
+    if (choice.pictures) address.set("view", "pictures");
     if (job) address.set("job", job);
     history.replaceState(null, "", `#${address}`);
   }
   function recall() {
     const address = new URLSearchParams(location.hash.slice(1));
-    if (![...address.keys()].some((name) => ["state", "q", "sort", "job"].includes(name))) return;
+    if (![...address.keys()].some((name) => ["state", "q", "sort", "view", "job"].includes(name))) return;
     const job = address.get("job");
     if (!job || address.size > 1) {
       choice.states = new Set((address.get("state") ?? "").split(",").filter(Boolean));
@@ -146,6 +154,7 @@
       const sort = address.get("sort") ?? "position";
       choice.down = sort.startsWith("-");
       choice.sort = sort.replace(/^-/, "");
+      choice.pictures = hasPictures && address.get("view") === "pictures";
       $("search").value = choice.q;
       refresh();
     }
@@ -154,13 +163,16 @@
     else if (!job) $("jobs").scrollIntoView();
   }
 
-  // ---- The table: only the rows in sight exist -------------------------------------------------------------------
+  // ---- The jobs, as a table or as pictures: only what is in sight exists ------------------------------------------
 
   const ROW = 36;
-  const SPARE = 8;
+  const CARD = { width: 160, height: 158 }; // As in the style sheet
+  const SPARE = { table: 8, pictures: 2 };
   const PRINTED = 500;
+  const hasPictures = rows.some((row) => row.poster);
   const all = [
     { id: "position", title: "#", kind: "num k-position", value: (row) => row.position, text: (row) => number.format(row.position + 1) },
+    { id: "poster", title: "", kind: "k-poster", value: (row) => row.poster },
     { id: "state", title: "State", kind: "k-state", value: badness },
     { id: "key", title: "Job", kind: "k-key", value: (row) => row.key },
     ...about.labels.slice(0, 2).map((name, index) => ({
@@ -174,7 +186,11 @@
   ];
   const columns = all.filter((column) => rows.some((row) => column.value(row) != null));
   const scroller = $("table");
+  const head = element("tr");
   const body = element("tbody");
+  const table = element("table", { class: "jobs", "aria-rowcount": rows.length + 1 }, element("thead", {}, head), body);
+  const cards = element("div", { class: "cards", role: "list" });
+  const nothing = element("p", { class: "empty", hidden: "" }, "No job is like that.");
   let active = 0;
   let printing = false;
 
@@ -182,6 +198,7 @@
     const value = column.value(row);
     const cell = element("td", { class: column.kind });
     if (column.id === "state") cell.append(dot(looks(row)), looks(row));
+    else if (column.id === "poster") cell.append(...still(row));
     else if (column.id === "key") cell.append(element("button", { type: "button", class: "open", tabindex: -1, dir: "auto" }, row.key));
     else if (value != null) {
       const text = column.text ? column.text(row) : value;
@@ -191,36 +208,61 @@
     return cell;
   }
   function rowOf(row, index) {
-    const made = element("tr", { class: "row", "aria-rowindex": index + 2 }, ...columns.map((column) => cellOf(row, column)));
-    made.dataset.index = index;
-    return made;
+    return element("tr", { class: "row", "aria-rowindex": index + 2, "data-index": index }, ...columns.map((column) => cellOf(row, column)));
   }
-  function space(count) {
+  function cardOf(row, index) {
+    const state = looks(row);
+    const told = [state === "done" ? null : state, ...about.labels.slice(0, 2).map((_, label) => row.labels[label]), row.length === null ? null : seconds(row.length)];
+    return element("div", { class: "row card", role: "listitem", "data-index": index, title: note(row) },
+      element("div", { class: "still" }, ...(row.poster ? still(row) : [element("span", { class: "muted" }, row.state === "done" ? "no picture" : "")])),
+      element("button", { type: "button", class: "open", tabindex: -1, dir: "auto" }, row.key),
+      element("p", { class: "muted" }, dot(state), element("bdi", {}, told.filter(Boolean).join(" · "))));
+  }
+  function space(lines) {
+    const height = `${lines * line()}px`;
+    if (choice.pictures) {
+      const made = element("div", { class: "space" });
+      made.style.height = height;
+      return made;
+    }
     const cell = element("td"); // One cell: a colspan would count the columns that a narrow page hides.
-    cell.style.height = `${count * ROW}px`;
+    cell.style.height = height;
     return element("tr", { class: "space", "aria-hidden": "true" }, cell);
   }
+  /** How many jobs stand in a line, and how high it is. */
+  function across() {
+    return choice.pictures ? Math.max(1, Math.floor(scroller.clientWidth / CARD.width)) : 1;
+  }
+  function line() {
+    return choice.pictures ? CARD.height : ROW;
+  }
   function paint() {
-    const first = printing ? 0 : Math.max(0, Math.floor(scroller.scrollTop / ROW) - SPARE);
-    const count = printing ? PRINTED : Math.ceil(scroller.clientHeight / ROW) + 2 * SPARE;
-    const last = Math.min(view.length, first + count);
-    const focused = body.contains(document.activeElement);
-    const painted = view.slice(first, last).map((row, offset) => rowOf(row, first + offset));
-    body.replaceChildren(space(first), ...painted, space(printing ? 0 : view.length - last));
-    const stop = active >= first && active < last ? active - first : Math.min(SPARE, painted.length - 1);
+    const spare = choice.pictures ? SPARE.pictures : SPARE.table;
+    const wide = across();
+    const lines = Math.ceil(view.length / wide);
+    const top = printing ? 0 : Math.max(0, Math.floor(scroller.scrollTop / line()) - spare);
+    const end = Math.min(lines, top + (printing ? Math.ceil(PRINTED / wide) : Math.ceil(scroller.clientHeight / line()) + 2 * spare));
+    const place = choice.pictures ? cards : body;
+    const focused = place.contains(document.activeElement);
+    const first = top * wide;
+    const painted = view.slice(first, end * wide).map((row, offset) => (choice.pictures ? cardOf : rowOf)(row, first + offset));
+    cards.style.gridTemplateColumns = `repeat(${wide}, minmax(0, 1fr))`;
+    place.replaceChildren(space(top), ...painted, space(printing ? 0 : lines - end));
+    const stop = active >= first && active < first + painted.length ? active - first : Math.min(spare * wide, painted.length - 1);
     const button = painted[stop]?.querySelector("button");
     if (button) button.tabIndex = 0;
     if (focused) (button ?? scroller).focus({ preventScroll: true });
   }
   function move(to) {
     active = Math.max(0, Math.min(view.length - 1, to));
-    const top = active * ROW;
+    const top = Math.floor(active / across()) * line();
     if (top < scroller.scrollTop) scroller.scrollTop = top;
-    const low = top + 2 * ROW - scroller.clientHeight;
+    const low = top + line() + (choice.pictures ? 0 : ROW) - scroller.clientHeight;
     if (low > scroller.scrollTop) scroller.scrollTop = low;
     paint();
   }
   function heading(column) {
+    if (!column.title) return element("th", { class: column.kind });
     const sorted = choice.sort === column.id ? (choice.down ? "descending" : "ascending") : undefined;
     const button = element("button", { type: "button" }, column.title);
     button.addEventListener("click", () => {
@@ -228,17 +270,18 @@
       choice.sort = column.id;
       refresh();
       remember();
-      head.querySelectorAll("button")[columns.indexOf(column)].focus();
+      head.children[columns.indexOf(column)].firstChild.focus();
     });
     return element("th", { scope: "col", class: column.kind, "aria-sort": sorted }, button);
   }
-  const head = element("tr");
-  const nothing = element("p", { class: "empty", hidden: "" }, "No job is like that.");
 
   function refresh() {
     choose();
     head.replaceChildren(...columns.map(heading));
+    table.hidden = choice.pictures;
+    cards.hidden = !choice.pictures;
     for (const chip of $("filters").children) chip.setAttribute("aria-pressed", choice.states.has(chip.dataset.state));
+    for (const button of $("looks").children) button.setAttribute("aria-pressed", choice.pictures === (button.value === "pictures"));
     $("found").textContent = (view.length < rows.length ? `${number.format(view.length)} of ` : "") + counted(rows.length);
     nothing.hidden = view.length > 0;
     active = 0;
@@ -246,13 +289,10 @@
     paint();
   }
 
-  function buildTable() {
-    $("tools").hidden = scroller.hidden = false;
-    scroller.append(element("table", { class: "jobs", "aria-rowcount": rows.length + 1 }, element("thead", {}, head), body), nothing);
+  function buildFilters() {
     const present = ["suspect", ...about.states].filter((state) => rows.some((row) => row.state === state || looks(row) === state));
     for (const state of WORST_FIRST.filter((name) => present.includes(name))) {
-      const chip = element("button", { type: "button", class: "chip" }, dot(state), state);
-      chip.dataset.state = state;
+      const chip = element("button", { type: "button", class: "chip", "data-state": state }, dot(state), state);
       chip.addEventListener("click", () => {
         if (!choice.states.delete(state)) choice.states.add(state);
         refresh();
@@ -260,6 +300,14 @@
       });
       $("filters").append(chip);
     }
+    for (const button of $("looks").children) {
+      button.addEventListener("click", () => {
+        choice.pictures = button.value === "pictures";
+        refresh();
+        remember();
+      });
+    }
+    $("looks").hidden = !hasPictures;
     const label = about.labels.findIndex((_, index) => rows.some((row) => row.labels[index]));
     if (label >= 0) $("search").placeholder += `, or ${term(about.labels[label], rows.find((row) => row.labels[label]).labels[label])}`;
     $("search").addEventListener("input", (event) => {
@@ -267,24 +315,35 @@
       refresh();
       remember();
     });
+  }
+  function buildTable() {
+    $("tools").hidden = scroller.hidden = false;
+    scroller.append(table, cards, nothing);
+    buildFilters();
     let asked = false;
     scroller.addEventListener("scroll", () => {
       if (!asked) requestAnimationFrame(() => { asked = false; paint(); });
       asked = true;
     }, { passive: true });
     new ResizeObserver(paint).observe(scroller);
-    body.addEventListener("click", (event) => {
+    scroller.addEventListener("click", (event) => {
       const row = event.target.closest(".row");
       if (row) { active = Number(row.dataset.index); open(view[active]); }
     });
-    body.addEventListener("keydown", (event) => {
-      const page = Math.floor(scroller.clientHeight / ROW) - 1;
-      const to = { ArrowDown: active + 1, ArrowUp: active - 1, PageDown: active + page, PageUp: active - page, Home: 0, End: view.length - 1 }[event.key];
-      if (to === undefined) return;
+    scroller.addEventListener("keydown", (event) => {
+      if (!event.target.closest(".row")) return;
+      const wide = across();
+      const page = wide * Math.max(1, Math.floor(scroller.clientHeight / line()) - 1);
+      const steps = { ArrowDown: wide, ArrowUp: -wide, PageDown: page, PageUp: -page, ...(wide > 1 && { ArrowRight: 1, ArrowLeft: -1 }) };
+      const to = { Home: 0, End: view.length - 1 }[event.key] ?? active + steps[event.key];
+      if (Number.isNaN(to)) return;
       event.preventDefault();
-      move(to);
+      if (to >= 0 && to < view.length || Math.abs(steps[event.key]) !== wide) move(to);
     });
-    body.addEventListener("focusin", (event) => { active = Number(event.target.closest(".row").dataset.index); });
+    scroller.addEventListener("focusin", (event) => {
+      const row = event.target.closest(".row");
+      if (row) active = Number(row.dataset.index);
+    });
     addEventListener("beforeprint", () => { printing = true; paint(); });
     addEventListener("afterprint", () => { printing = false; paint(); });
     refresh();
@@ -298,7 +357,7 @@
   function screen(row) {
     if (row.state !== "done") return [];
     const address = link(row.output);
-    const video = element("video", { controls: "", playsinline: "", preload: "auto", src: address });
+    const video = element("video", { controls: "", playsinline: "", preload: "auto", poster: picture(row), src: address });
     video.addEventListener("error", () => {
       video.replaceWith(element("p", {}, "The video is not where this page looks for it: ", element("a", { href: address }, element("bdi", {}, row.output))));
     });
@@ -334,7 +393,10 @@
     $("viewer-screen").replaceChildren(...screen(row));
     $("viewer-facts").replaceChildren(...facts(row), ...output(row));
     for (const button of viewer.querySelectorAll("[data-go]")) button.disabled = place < 0 || !view[place + Number(button.dataset.go)];
-    if (!viewer.open) viewer.showModal();
+    if (!viewer.open) {
+      viewer.showModal();
+      $("viewer-key").focus();
+    }
     viewer.scrollTop = 0;
     remember(row.key);
   }
@@ -347,7 +409,7 @@
     viewer.addEventListener("close", () => {
       $("viewer-screen").replaceChildren();
       const place = view.indexOf(seen);
-      if (place >= 0 && body.contains(document.activeElement)) move(place);
+      if (place >= 0 && scroller.contains(document.activeElement)) move(place);
       remember();
     });
     viewer.addEventListener("click", (event) => {
@@ -368,6 +430,7 @@
   const DENSE_ROWS = 80;
   const WIDEST_NAME = 260;
   const WIDEST_CELL = 72;
+  const peeked = new WeakMap();
 
   function crossed(label) {
     const columnNames = new Map();
@@ -392,13 +455,36 @@
   function cell(jobs, label) {
     const row = jobs.reduce((worst, one) => (badness(one) < badness(worst) ? one : worst));
     const state = looks(row);
-    const title = [row.key, state, note(row), jobs.length > 1 ? counted(jobs.length) : null].filter(Boolean).join("\n");
-    const made = element("button", { type: "button", class: `cell s-${state}`, title, "aria-label": `${row.key}: ${state}`, tabindex: -1 }, SIGNS[state] ?? "");
+    const told = [`${row.key}: ${state}`, note(row), jobs.length > 1 ? counted(jobs.length) : null].filter(Boolean);
+    const made = element("button", { type: "button", class: `cell s-${state}`, "aria-label": told.join(", "), tabindex: -1 }, SIGNS[state] ?? "");
+    peeked.set(made, { row, told });
     made.addEventListener("click", () => {
       if (jobs.length === 1) return open(row);
       location.hash = new URLSearchParams({ q: `${term(about.labels[label], row.labels[label] ?? "")} ${term("video", row.video)}` });
     });
     return made;
+  }
+  /** What a cell stands for, beside it, while the pointer or the keys are on it. */
+  function peek(cell) {
+    const known = cell && peeked.get(cell);
+    $("peek").hidden = !known;
+    if (!known) return;
+    const { row, told } = known;
+    const [first, ...others] = told;
+    $("peek").replaceChildren(...still(row).map((image) => { image.loading = "eager"; return image; }),
+      element("p", { dir: "auto" }, dot(looks(row)), first), ...others.map((text) => element("p", { class: "muted", dir: "auto" }, text)));
+    const box = cell.getBoundingClientRect();
+    const { offsetWidth: width, offsetHeight: height } = $("peek");
+    const below = box.bottom + 8 + height <= innerHeight;
+    $("peek").style.left = `${Math.max(8, Math.min(box.left + box.width / 2 - width / 2, innerWidth - width - 8))}px`;
+    $("peek").style.top = `${below ? box.bottom + 8 : Math.max(8, box.top - height - 8)}px`;
+  }
+  function buildPeek() {
+    const grid = $("glance-grid");
+    for (const name of ["pointerover", "focusin"]) grid.addEventListener(name, (event) => peek(event.target.closest(".cell")));
+    for (const name of ["pointerleave", "focusout"]) grid.addEventListener(name, () => peek(null));
+    grid.addEventListener("click", () => peek(null));
+    addEventListener("scroll", () => peek(null), { passive: true, capture: true });
   }
   /** The last part of each path; the whole path where two would look alike. */
   function shortNames(paths) {
@@ -465,6 +551,7 @@
       next.tabIndex = 0;
       next.focus();
     });
+    buildPeek();
     paintGlance(labels[0]);
     $("glance").hidden = false;
   }
@@ -484,9 +571,34 @@
   }
   /** While a run goes on, load again what it has written since; never under the hands of someone who reads or types. */
   function followRun() {
-    setInterval(() => {
-      if (!viewer.open && !document.hidden && document.activeElement !== $("search")) location.reload();
-    }, 30000);
+    const LOOKS = 1000;
+    const STILL = 8000; // As long as nobody has touched anything
+    const written = new Date($("since").dataset.since);
+    const due = about.again_after * 1000 + 2000; // It takes a moment to be written
+    const opened = performance.now();
+    let touched = -Infinity;
+    for (const name of ["pointermove", "pointerdown", "wheel", "keydown", "touchmove"]) {
+      addEventListener(name, () => { touched = performance.now(); }, { passive: true, capture: true });
+    }
+    const look = () => {
+      const age = Math.max(0, Date.now() - written);
+      const now = performance.now();
+      $("since").textContent = age < 5000 ? "just now" : `${seconds(Math.round(age / 1000)).replace(".0 s", " s")} ago`;
+      $("stale").hidden = age < 4 * due;
+      const busy = viewer.open || document.hidden || document.activeElement === $("search") || !getSelection().isCollapsed;
+      if (busy || age < due || now - touched < STILL || now - opened < ($("stale").hidden ? STILL : due)) return;
+      history.replaceState({ top: scroller.scrollTop }, "");
+      location.reload();
+    };
+    setInterval(look, LOOKS);
+    look();
+  }
+  /** Where the reader was in the table when the page loaded itself. */
+  function goBack() {
+    const top = history.state?.top;
+    if (!top) return;
+    scroller.scrollTop = top;
+    paint();
   }
   function buildShortcuts() {
     addEventListener("keydown", (event) => {
@@ -504,5 +616,6 @@
   buildCopying();
   buildShortcuts();
   recall();
-  if (about.running) followRun();
+  goBack();
+  if (about.again_after) followRun();
 })();

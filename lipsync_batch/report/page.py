@@ -21,6 +21,7 @@ from lipsync_batch.jobs import BatchRecord, Costs, RunRecord, State, StopReason
 from lipsync_batch.report import advice, charts, figures
 from lipsync_batch.report.breakdown import Share
 from lipsync_batch.report.overview import Overview
+from lipsync_batch.report.posters import FOLDER
 from lipsync_batch.report.rows import FIELDS, embedded
 from lipsync_batch.report.timeline import History
 
@@ -50,6 +51,8 @@ class Page:
     written_at: datetime
     overview: Overview
     steps: list[advice.Step]
+    again_after: float | None = None
+    """Seconds after which the page is written again; None where nobody does that."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,7 +161,11 @@ def mood(stop_reason: StopReason, counts: Mapping[State, int]) -> str:
 def _time_charts(history: History | None) -> list[tuple[str, charts.Chart]]:
     if history is None:
         return []
-    drawn = {"Finished a minute": charts.finished_chart(history), "In flight": charts.in_flight_chart(history)}
+    drawn = {
+        "Finished a minute": charts.finished_chart(history),
+        "In flight": charts.in_flight_chart(history),
+        "Requests refused a minute": charts.refused_chart(history),
+    }
     return [(title, chart) for title, chart in drawn.items() if chart is not None]
 
 
@@ -203,7 +210,8 @@ def _about(page: Page) -> dict[str, Any]:
         "labels": rows.labels,
         "states": [state.value for state in State],
         "complete": rows.complete,
-        "running": page.stop_reason is StopReason.RUNNING,
+        "again_after": page.again_after,
+        "posters": FOLDER,
     }
 
 

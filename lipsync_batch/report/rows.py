@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from datetime import datetime
 
 from lipsync_batch.jobs import JobRecord, State
+from lipsync_batch.report.posters import name_of
 from lipsync_batch.report.schema import seconds
 
 KEPT_ROWS = 50_000
@@ -34,6 +36,7 @@ FIELDS = (
     "finished",
     "quoted",
     "settled",
+    "poster",
 )
 """What the elements of a row are. page.js reads them by these names."""
 
@@ -41,7 +44,9 @@ FIELDS = (
 class Rows:
     """Keeps the first rows in manifest order, or of too many jobs the most urgent ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, posters: Collection[str] = ()) -> None:
+        """`posters` are the pictures that there are, by the names of their files."""
+        self._posters = posters
         self._by_urgency: list[list[tuple[int, str]]] = [[], [], [], []]
         self.seen = 0
         self.kept = 0
@@ -98,8 +103,15 @@ class Rows:
                 _epoch(job.finished_at),
                 job.quoted,
                 job.settled,
+                self._poster(job),
             ]
         )
+
+    def _poster(self, job: JobRecord) -> str | None:
+        if job.state is not State.DONE or job.sha256 is None:
+            return None
+        name = name_of(job.sha256)
+        return name if name in self._posters else None
 
 
 def embedded(value: object) -> str:

@@ -1,4 +1,4 @@
-"""How a batch went over time: finished and in flight, with the idle days between its nights left out."""
+"""How a batch went over time: finished, in flight and refused, with the idle days between its nights left out."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class Step:
     finished: int
     in_flight: int
     """At the step's end."""
+    refused: int = 0
+    """Requests that were refused for their number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +49,7 @@ class Timeline:
     def __init__(self) -> None:
         self._finished = Bins(LADDER, KEPT_STEPS)
         self._changes = Bins(LADDER, KEPT_STEPS)
+        self._refused = Bins(LADDER, KEPT_STEPS)
 
     def add(self, job: JobRecord) -> None:
         if job.state is State.DONE and job.finished_at is not None:
@@ -60,19 +63,29 @@ class Timeline:
         if end is not None:
             self._changes.add(end, -1)
 
+    def add_refusal(self, at: float) -> None:
+        """`at` in seconds since 1970."""
+        self._refused.add(at)
+
     def history(self, until: datetime) -> History | None:
         """Everything up to `until`, at the finest width that can be shown; None where nothing happened."""
         width, active = self._fitting(until.timestamp())
         if not active:
             return None
         finished = self._finished.at_width(width)
+        refused = self._refused.at_width(width)
         levels = _levels(self._changes.at_width(width))
         shown = active[-SHOWN_STRETCHES:]
         return History(
             width=width,
             stretches=[
                 [
-                    Step(start=_instant(step * width), finished=finished.get(step, 0), in_flight=_level(levels, step))
+                    Step(
+                        start=_instant(step * width),
+                        finished=finished.get(step, 0),
+                        in_flight=_level(levels, step),
+                        refused=refused.get(step, 0),
+                    )
                     for step in range(first, last)
                 ]
                 for first, last in shown
@@ -82,7 +95,7 @@ class Timeline:
 
     def _fitting(self, until: float) -> tuple[int, list[tuple[int, int]]]:
         """The finest width at which the active steps can be shown, and the stretches of them."""
-        finest = max(self._finished.width, self._changes.width)
+        finest = max(self._finished.width, self._changes.width, self._refused.width)
         for width in (width for width in LADDER if width >= finest):
             active = self._active(width, int(until // width) + 1)
             if sum(last - first for first, last in active) <= SHOWN_STEPS:

@@ -1,7 +1,9 @@
-"""The three reports of a batch, written beside its videos."""
+"""The three reports of a batch, written beside its videos; of a run that goes on, the page alone."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ from lipsync_batch.report.csv_file import writing_csv
 from lipsync_batch.report.json_file import write_json
 from lipsync_batch.report.overview import Overview
 from lipsync_batch.report.page import Page, write_page
+from lipsync_batch.report.posters import Posters
 from lipsync_batch.report.schema import Cost, Counts, ReportHead
 from lipsync_batch.report.source import Source
 
@@ -30,11 +33,21 @@ class Paths:
         return cls(json=folder / "report.json", csv=folder / "report.csv", html=folder / "report.html")
 
 
-def write_reports(source: Source, folder: Path, *, stop_reason: StopReason, written_at: datetime) -> Paths:
+def write_reports(
+    source: Source,
+    folder: Path,
+    *,
+    stop_reason: StopReason,
+    written_at: datetime,
+    again_after: float | None = None,
+    refused_at: Iterable[float] = (),
+) -> Paths:
     """Write report.json, report.csv and report.html into the batch folder, each whole or not at all.
 
     The jobs are read once, and of all of them only what the page shows is held (see `Overview`). The same batch at the
-    same instant gives the same bytes. Raises OSError when the disk does not take them; the reports from before stay.
+    same instant gives the same bytes. `again_after` is in how many seconds a run writes the page again; `refused_at`
+    when requests were refused for their number, in seconds since 1970. Raises OSError when the disk does not take them;
+    the reports from before stay.
     """
     paths = Paths.inside(folder)
     batch, counts, costs = source.batch(), source.counts(), source.costs()
@@ -45,7 +58,7 @@ def write_reports(source: Source, folder: Path, *, stop_reason: StopReason, writ
         counts=Counts(**{state.value: number for state, number in counts.items()}),
         cost=Cost.of(costs),
     )
-    overview = Overview()
+    overview = Overview(posters=Posters(folder).names, refused_at=refused_at)
     with replacing(paths.json) as document, replacing(paths.csv, encoding="utf-8-sig", newline="") as table:
         jobs = overview.watching(source.records())
         write_json(document, head, writing_csv(table, source.label_names(), jobs))
@@ -62,6 +75,41 @@ def write_reports(source: Source, folder: Path, *, stop_reason: StopReason, writ
                 written_at=written_at,
                 overview=overview,
                 steps=advice.next_steps(stop_reason, counts, folder),
+                again_after=again_after,
             ),
         )
     return paths
+
+
+def write_live_page(
+    source: Source,
+    folder: Path,
+    *,
+    written_at: datetime,
+    again_after: float,
+    posters: Posters,
+    refused_at: Iterable[float] = (),
+) -> None:
+    """Write report.html of a run that goes on, which will be written again after so many seconds.
+
+    Of jobs that move meanwhile, some are shown as they were a moment before others. Raises OSError as `write_reports`.
+    """
+    overview = Overview(posters=posters.names, refused_at=refused_at)
+    batch, counts, costs = source.batch(), source.counts(), source.costs()
+    deque(overview.watching(source.records()), maxlen=0)
+    with replacing(Paths.inside(folder).html) as out:
+        write_page(
+            out,
+            Page(
+                name=folder.resolve().name,
+                batch=batch,
+                runs=source.runs(),
+                counts=counts,
+                costs=costs,
+                stop_reason=StopReason.RUNNING,
+                written_at=written_at,
+                overview=overview,
+                steps=[],
+                again_after=again_after,
+            ),
+        )

@@ -93,6 +93,17 @@ class RecordReads(Query):
             yield from (_record(row, self.base) for row in rows)
             after = rows[-1]["position"]
 
+    def videos(self) -> Iterator[tuple[str, str]]:
+        """Output and checksum of every finished video, in manifest order, read in pages."""
+        after = -1
+        page = """
+            SELECT j.position, j.output, p.sha256 FROM jobs AS j JOIN pairs AS p USING (fingerprint)
+            WHERE p.state = 'done' AND p.sha256 IS NOT NULL AND j.position > :after ORDER BY j.position LIMIT :limit
+        """
+        while rows := list(self._rows(page, after=after, limit=PAGE)):
+            yield from ((row["output"], row["sha256"]) for row in rows)
+            after = rows[-1]["position"]
+
     def record(self, key: str) -> JobRecord | None:
         row = self._one(f"{_RECORD} WHERE j.key = :key {_RECORD_ORDER}", key=key, limit=1)
         return None if row is None else _record(row, self.base)

@@ -9,11 +9,11 @@ from urllib.parse import quote
 import pytest
 from browser import Visits
 from media_factory import make_video
-from playwright.sync_api import Page, expect
-from report_factory import MORNING, a_night, failed, make_record, many, source_of
+from playwright.sync_api import Locator, Page, expect
+from report_factory import MORNING, a_night, failed, make_record, many, source_of, unfinished
 
-from lipsync_batch.jobs import StopReason
-from lipsync_batch.report import Source, write_reports
+from lipsync_batch.jobs import JobRecord, StopReason
+from lipsync_batch.report import Posters, Source, write_live_page, write_reports
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -100,6 +100,57 @@ def test_video_of_any_name_plays(tmp_path: Path, visits: Visits) -> None:
     page.get_by_role("button", name="the one").click()
 
     assert plays(page)
+
+
+def test_posters_show_in_the_table_on_the_grid_and_as_pictures(tmp_path: Path, visits: Visits) -> None:
+    """A lead sees at a glance whether the right clip is there, and one click plays it."""
+    records = [make_record(number, labels={"language": "de"}) for number in range(6)]
+    records += [failed(number, labels={"language": "fr"}) for number in range(6, 8)]
+    for record in records[:6]:
+        make_video(tmp_path / record.output, size=(320, 180))
+    Posters(tmp_path).make((record.output, record.sha256 or "") for record in records[:6])
+    page = visits.open(written(source_of(*records), tmp_path))
+
+    expect(page.locator("#table td.k-poster img")).to_have_count(6)
+    assert drawn(page.locator("#table td.k-poster img").first)
+    page.locator("#glance-grid .cell").first.hover()
+    expect(page.locator("#peek")).to_contain_text("job-000")
+    page.get_by_role("button", name="Pictures").click()
+    expect(page.locator("#table .card")).to_have_count(8)
+    assert drawn(page.locator("#table .card img").last)
+    page.reload()
+    page.locator("#table .card .open").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer-key")).to_have_text("job-000001")
+    assert plays(page)
+
+
+def drawn(image: Locator) -> bool:
+    """Whether the browser has the picture, and knows its size."""
+    return bool(image.evaluate("image => image.decode().then(() => image.naturalWidth === 320)"))
+
+
+def test_page_of_a_run_loads_itself_but_never_under_the_hands_of_a_reader(tmp_path: Path, visits: Visits) -> None:
+    """It may stand on a second screen all night; whoever types a search must not lose it."""
+
+    def write(*records: JobRecord) -> Path:
+        write_live_page(source_of(*records), tmp_path, written_at=MORNING, again_after=30.0, posters=Posters(tmp_path))
+        return tmp_path / "report.html"
+
+    page = visits.open(write(unfinished(0), unfinished(1)), now=MORNING)
+    headline = page.locator(".verdict h2")
+    write(make_record(0), unfinished(1))
+
+    page.locator("#search").focus()
+    page.clock.run_for(120_000)
+    expect(headline).to_have_text("0 of 2 videos are done, 2 are left.")
+    expect(page.locator("#since")).to_have_text("2 min 0 s ago")
+    page.locator("#search").blur()
+    page.clock.run_for(10_000)
+
+    expect(headline).to_have_text("1 of 2 videos are done, 1 is left.")
+    expect(page.locator("#stale")).to_be_visible()
 
 
 def test_everything_goes_by_keyboard(tmp_path: Path, visits: Visits) -> None:

@@ -18,7 +18,7 @@ from report_factory import BATCH, EVENING, MORNING, FakeSource, a_night, failed,
 
 from lipsync_batch import report
 from lipsync_batch.jobs import Costs, JobRecord, RunRecord, State, StopReason
-from lipsync_batch.report import Source, rows, write_reports
+from lipsync_batch.report import Posters, Source, rows, write_live_page, write_reports
 
 HOSTILE = "</script><!--<img src=x onerror=alert(1)>\"'`&amp;{{70007*70007}}{% raw %}\u2028"
 
@@ -60,9 +60,12 @@ class Parsed(HTMLParser):
 
 
 def page(source: Source, folder: Path, stop_reason: StopReason = StopReason.FINISHED) -> Parsed:
-    paths = write_reports(source, folder, stop_reason=stop_reason, written_at=MORNING)
+    return parse(write_reports(source, folder, stop_reason=stop_reason, written_at=MORNING).html)
+
+
+def parse(path: Path) -> Parsed:
     parsed = Parsed()
-    parsed.feed(paths.html.read_text(encoding="utf-8"))
+    parsed.feed(path.read_text(encoding="utf-8"))
     return parsed
 
 
@@ -210,11 +213,17 @@ def test_too_many_jobs_are_shown_problems_first(tmp_path: Path, monkeypatch: pyt
 
 def test_page_of_a_run_that_goes_on_says_so(tmp_path: Path) -> None:
     """Nobody takes the picture of half a night for its end."""
-    parsed = page(source_of(make_record(0), unfinished(1)), tmp_path, StopReason.RUNNING)
+    source = source_of(make_record(0), unfinished(1))
+    write_live_page(source, tmp_path, written_at=MORNING, again_after=30.0, posters=Posters(tmp_path))
 
-    assert json.loads(parsed.blocks["about"])["running"] is True
-    assert "loads itself again" in parsed.text
+    parsed = parse(tmp_path / "report.html")
+
+    assert json.loads(parsed.blocks["about"])["again_after"] == 30.0
+    assert "A run is going on." in parsed.text
+    assert "it is written again every 30 s, and loads itself" in parsed.text
     assert "lipsync-batch run" not in parsed.text
+    assert not {path.name for path in tmp_path.iterdir()} - {"report.html"}
+    assert "report.csv" not in [attributes.get("href") for _, attributes in parsed.elements]
 
 
 def test_shares_by_label_charge_a_shared_pair_once(tmp_path: Path) -> None:
