@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,6 +30,7 @@ from lipsync_batch.providers.base import (
 )
 from lipsync_batch.runner.context import Context, uninterrupted, unless
 from lipsync_batch.runner.poll import PollLane
+from lipsync_batch.runner.suspicion import Seen, Suspicion
 from lipsync_batch.runner.throttle import Permit
 from lipsync_batch.store.lane_reads import Flight, Turn
 
@@ -55,20 +55,6 @@ BODY_CUTS = 2
 """A body that was cut so often is too large for the way to the API."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Suspicion:
-    """A submit was refused for one of two reasons, after so many polls were answered and so many requests refused."""
-
-    answers: int
-    refusals: int
-    grown: bool = False
-    """Whether a second submit was refused likewise, and the next one after that went out a little slower."""
-
-    def is_of_slots(self, polls: PollLane, context: Context) -> bool:
-        """Whether another submit is refused although polls were taken since, and none was refused."""
-        return polls.answers > self.answers and context.throttle.refusals == self.refusals
-
-
 class SubmitLane:
     """Pending pairs, one after another, as slots, the budget and the account allow."""
 
@@ -90,8 +76,7 @@ class SubmitLane:
         """Pairs that met a 403, with the count of accepted ones at that time."""
         self._doubts: list[datetime] = []
         self._doubts_read = False
-        self._suspicion: _Suspicion | None = None
-        """A submit met a 429 that names no reason; None where that is settled."""
+        self._suspicion = Suspicion()
 
     @property
     def on_the_wire(self) -> int:
@@ -100,8 +85,7 @@ class SubmitLane:
     @property
     def wants_a_poll(self) -> bool:
         """Whether only the answer to a poll can say if a refused submit was one request too many, or had no slot."""
-        suspicion = self._suspicion
-        return suspicion is not None and suspicion.answers == self._polls.answers and self._polls.alive > 0
+        return self._polls.alive > 0 and self._suspicion.waits_for_a_poll(self._seen())
 
     def next_turn(self) -> Turn | None:
         """The pair that may be submitted now; None when there is none, or nothing may go out."""
@@ -148,7 +132,7 @@ class SubmitLane:
             return False
         if self._forbidden and self._on_the_wire:
             return False  # after a 403 one at a time, to learn whether it meant the pair or the account
-        if self._suspicion is not None and (self._on_the_wire or self.wants_a_poll):
+        if self._suspicion.is_open and (self._on_the_wire or self.wants_a_poll):
             return False  # likewise, whether it is requests or slots that are short
         if self._slots.room(self._alive(), context.clock.now()):
             return True
@@ -364,33 +348,35 @@ class SubmitLane:
         """429 on a submit, without a word of why: one request too many, or no slot free beside those that are alive.
 
         One that is more than the provider was known to have room for had no slot; one that was sent while the rate is
-        still being doubled was one too many. Else the next requests tell: where polls are taken, and the next two
-        submits again are not, it is no matter of requests.
+        still being doubled was one too many. Else the next requests tell: see `suspicion`.
         """
-        context, suspicion, alive = self._context, self._suspicion, self._alive() - 1
-        likely = suspicion is not None and suspicion.is_of_slots(self._polls, context)
-        if self._slots.is_beyond(alive) or (likely and suspicion is not None and suspicion.grown):
+        context = self._context
+        if self._slots.is_beyond(self._alive() - 1) or self._suspicion.is_of_slots(self._seen()):
             self._no_slot(answer.retry_after)
             return
+        likely = self._suspicion.is_likely_of_slots(self._seen())
         if likely:
             context.throttle.was_too_fast()  # if it was the rate after all, the next one will show it
         pause = 0.0
         if self._polls.alive and answer.retry_after is None and not context.throttle.is_feeling_its_way:
-            self._suspicion = _Suspicion(self._polls.answers, context.throttle.refusals, grown=likely)
+            self._suspicion.grow(self._seen(), likely=likely)
         else:
             pause = context.throttle.refused(permit, answer.retry_after)
         context.events.emit(RateRefused(what="submit", pause=pause))
 
+    def _seen(self) -> Seen:
+        return Seen(answers=self._polls.answers, refusals=self._context.throttle.refusals)
+
     def _was_the_rate(self) -> None:
         """A submit was taken after one that was not, and no slot was missing: it was one request too many."""
-        if self._suspicion is not None:
+        if self._suspicion.is_open:
             self._context.throttle.was_too_fast()
-            self._suspicion = None
+            self._suspicion.settle()
 
     def _no_slot(self, retry_after: float | None) -> None:
         """The provider runs as many generations as it will: polls go on."""
         context, now = self._context, self._context.clock.now()
-        self._suspicion = None
+        self._suspicion.settle()
         pause = self._slots.refused(
             self._alive() - 1, now, typical_seconds=context.forecast.median, retry_after=retry_after
         )
