@@ -69,10 +69,15 @@ class ManifestError(LipsyncBatchError):
         self.path = path
         self.problems = list(problems)
         self.total = len(self.problems) if total is None else total
-        lines = [f"{problem.file or path}, {problem}" for problem in self.problems[:SHOWN_PROBLEMS]]
+        lines = [_told(problem.file or path, problem) for problem in self.problems[:SHOWN_PROBLEMS]]
         if self.total > len(lines):
             lines.append(f"... and {self.total - len(lines):,} more")
         super().__init__("\n".join(lines), hint=hint)
+
+
+def _told(path: Path, problem: Problem) -> str:
+    has_place = problem.place != Place() or problem.field
+    return f"{path}, {problem}" if has_place else f"{path}: {problem}"
 
 
 class BatchError(LipsyncBatchError):

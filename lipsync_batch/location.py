@@ -54,7 +54,8 @@ def find(target: Path, *, out: Path | None = None, state: Path | None = None, sa
     """
     if not target.exists():
         raise UsageError(
-            f"{target}: there is no such manifest or batch folder", hint="`lipsync-batch schema` shows what one holds."
+            f"{target}: there is no such manifest or batch folder",
+            hint="Check its name. To make a manifest of media or of a sheet: lipsync-batch init FOLDER|SHEET",
         )
     if target.is_dir():
         if out is not None:

@@ -183,7 +183,10 @@ async def _must_be_known(provider: Provider, generation_id: str) -> None:
             )
         case Throttled() | Unavailable():
             said = answer.message if isinstance(answer, Unavailable) else "too many requests"
-            raise UnreachableError(f"the API does not say whether it knows the generation: {said}. Nothing was changed")
+            raise UnreachableError(
+                f"the API does not say whether it knows the generation: {said}. Nothing was changed",
+                hint="Give the same command again when the API answers: `lipsync-batch resolve BATCH KEY --adopt=ID`.",
+            )
 
 
 def _keys(doubts: Sequence[Doubt]) -> list[str]:

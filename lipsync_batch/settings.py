@@ -449,7 +449,7 @@ def api_key(environ: Mapping[str, str]) -> str:
         key, source = _key_from_file(Path(path).expanduser()), f"AIMLAPI_API_KEY_FILE ({path})"
     if not key:
         raise ActionNeededError(
-            "There is no API key",
+            f"There is no API key: {source} is empty" if source.endswith(")") else "There is no API key",
             hint="Set AIMLAPI_API_KEY, or AIMLAPI_API_KEY_FILE to the path of a file that holds it. "
             "To try without one: --sandbox.",
         )

@@ -8,30 +8,27 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 from urllib.parse import quote
 
 import pytest
-from command import environment, run, start
+from command import called, environment, run, start
 from marks import Mark, dump, leaks
 from media_factory import make_video
 from other_api import OtherApi, Task, other_api
 
 from lipsync_batch import exits
-from lipsync_batch.cli import COMMANDS, main
+from lipsync_batch.cli import COMMANDS
 from lipsync_batch.masking import HIDDEN
 
 pytestmark = pytest.mark.slow
@@ -216,21 +213,6 @@ class Observer:
                     self.evidence.titles.add(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "))
                     self.evidence.titles.add(Path(f"/proc/{pid}/comm").read_text().strip())
             time.sleep(0.02)
-
-
-def called(*arguments: str, env: Mapping[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The console script in this process, as `command.run` starts it in another."""
-    stdout, stderr = io.StringIO(), io.StringIO()
-    with (
-        mock.patch.dict(os.environ, env, clear=True),
-        mock.patch.object(sys, "argv", ["lipsync-batch", *arguments]),
-        chdir(cwd),
-        redirect_stdout(stdout),
-        redirect_stderr(stderr),
-        pytest.raises(SystemExit) as ended,
-    ):
-        main()
-    return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), stdout.getvalue(), stderr.getvalue())
 
 
 def family(pid: int) -> Iterator[int]:

@@ -13,6 +13,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import NoReturn, TextIO
 
@@ -42,8 +43,11 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does it, and for a manifest where a command should stand, the command that was meant."""
-        if args and args[0] not in COMMANDS and os.path.exists(args[0]):  # noqa: PTH110 - as typed, not a Path yet
-            ctx.fail(f"No such command {args[0]!r}. Did you mean `lipsync-batch run {args[0]}`?")
+        typed = args[0] if args else ""
+        if typed and typed not in COMMANDS and not typed.startswith("-"):
+            close = get_close_matches(typed, COMMANDS, 1)
+            meant = f"run {typed}" if os.path.exists(typed) else close[0] if close else "--help"  # noqa: PTH110 - as typed
+            ctx.fail(f"No such command {typed!r}. Did you mean `lipsync-batch {meant}`?")
         return super().resolve_command(ctx, args)
 
 
@@ -58,7 +62,23 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """The console script: expected errors for people, bugs with their traceback, and the documented exit codes."""
+    _open_closed_streams()
     _leave(_main())
+
+
+def _open_closed_streams() -> None:
+    """Some who start programs close what they do not use; the next file to be opened, jobs.db say, would stand there.
+
+    Then whatever is printed would go into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            stream = os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False)
+            setattr(sys, name, stream)
 
 
 def _main() -> int:
@@ -82,9 +102,24 @@ def _main() -> int:
         # Only what is printed has no name: the disk of whoever keeps our output is full. What was done is done.
         _mute(sys.stdout)
         return exits.LOOK
+    except ExceptionGroup as group:  # out of the lanes of a run
+        told = _foreseen(group)
+        if told is None:
+            return _bug()
+        show(told)
+        return told.exit_code
     except Exception:  # noqa: BLE001 - the last line of defence: a bug is shown whole, with its own exit code
         return _bug()
     return code if isinstance(code, int) else exits.DONE
+
+
+def _foreseen(group: ExceptionGroup[Exception]) -> LipsyncBatchError | None:
+    """The first error of a group in which there is nothing but errors that are told; else None."""
+    _, bugs = group.split(LipsyncBatchError)
+    first: Exception = group
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    return first if bugs is None and isinstance(first, LipsyncBatchError) else None
 
 
 def _bug() -> int:

@@ -12,7 +12,7 @@ from lipsync_batch.cli import known
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-BATCH = click.Path(path_type=Path)
+BATCH = click.Path(path_type=Path, readable=False)  # what cannot be read is told with the remedy
 
 
 def batch_argument(function: F) -> F:

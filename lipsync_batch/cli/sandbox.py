@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -129,4 +130,8 @@ def sandbox(
         try:
             serve(options, Faults(**faults), host=host, port=port, with_parent=with_parent)
         except (FolderHeldError, OSError) as error:
-            raise UsageError(f"the sandbox cannot start: {error}") from error
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            hint = (
+                "Leave --port away, and it takes a free one." if taken else "Choose another --host, --port or --data."
+            )
+            raise UsageError(f"the sandbox cannot start: {error}", hint=hint) from error

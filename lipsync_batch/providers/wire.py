@@ -179,7 +179,7 @@ class Wire:
         except (ValueError, ImportError, httpx2.InvalidURL) as error:
             raise UsageError(
                 f"the proxy named in the environment cannot be used: {mask(str(error))}",
-                hint="Look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
+                hint="Look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY. For a SOCKS proxy: pip install socksio",
             ) from error
         network.put_under(client)
         return client

@@ -38,7 +38,8 @@ class Statement:
         if self.expect is not None and changed != self.expect:
             raise StalePairError(
                 f"jobs.db: {changed} rows changed instead of {self.expect}, for {dict(self.parameters)}",
-                hint="Was jobs.db edited while a run was going on?",
+                hint="Was jobs.db edited while a run was going on? Leave it alone, and run the same command again: "
+                "what was paid for is in run.log, and is not paid for twice.",
             )
 
 
