@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from lipsync_batch.manifest import Manifest
 from lipsync_batch.plan import Plan, Planner
 from lipsync_batch.providers.plugins import BUILT_IN, capabilities_of
 from lipsync_batch.remedies import Again, Redone
-from lipsync_batch.report import Paths, Posters, write_reports
+from lipsync_batch.report import Packed, Paths, Posters, write_client_zip, write_reports
 from lipsync_batch.resolving import Resolved
 from lipsync_batch.runlog import RunLog, refused_at
 from lipsync_batch.runner.speed import speed_of
@@ -39,6 +40,7 @@ from lipsync_batch.runner.work import HISTORY, take_up
 from lipsync_batch.session import Orders, Outcome, Session
 from lipsync_batch.settings import Settings
 from lipsync_batch.store import Store
+from lipsync_batch.store.labelled_reads import LabelledReads
 
 SHOWN_TROUBLES = 20
 
@@ -250,25 +252,42 @@ class Batch:
                 redone_for=store.reads.redone_for(job.fingerprint),
             )
 
-    def report(self) -> Paths:
-        """Write the reports again. Works while a run holds the batch."""
+    def report(self, *, where: Mapping[str, str] | None = None) -> Paths:
+        """Write the reports again. Works while a run holds the batch.
+
+        Of the jobs with some labels, they are written beside those of the whole batch, which stay.
+        """
         with looking(self.location) as store:
             runs = store.reads.runs()
             running = lock.is_held(self.location.folder.state)
             reason = runs[-1].stop_reason if runs and not running else StopReason.RUNNING
             if reason is StopReason.RUNNING and not running:
                 reason = StopReason.CRASHED
-            root = self.location.folder.root
-            Posters(root).make(store.reads.videos())
+            root, source = self.location.folder.root, _labelled(store, where)
+            Posters(root).make(source.videos())
             with disk_faults(root):
                 return write_reports(
-                    store.reads,
+                    source,
                     root,
                     stop_reason=reason,
                     written_at=self._clock.utc(),
-                    again_after=EVERY if running else None,
-                    refused_at=refused_at(self.location.folder.state / "run.log"),
+                    again_after=EVERY if running and not where else None,
+                    refused_at=() if where else refused_at(self.location.folder.state / "run.log"),
+                    where=where,
                 )
+
+    def pack_for_client(self, target: Path, *, where: Mapping[str, str] | None = None) -> Packed:
+        """Pack the finished videos, or those with some labels, with posters and a page into a ZIP.
+
+        The page tells neither costs nor ids nor why a job failed. Works while a run holds the batch.
+        """
+        root = self.location.folder.root
+        target = _place_of_zip(target, self.location)
+        with looking(self.location) as store:
+            source = _labelled(store, where)
+            Posters(root).make(source.videos())
+            with disk_faults(target):
+                return write_client_zip(source, root, target, name=target.stem, written_at=self._clock.utc())
 
     def retry(
         self, keys: Sequence[str] = (), *, where: Mapping[str, str] | None = None, pay_again: bool = False
@@ -370,6 +389,30 @@ class Batch:
             raise self._manifest
         assert self._manifest is not None
         return self._manifest
+
+
+def _labelled(store: Store, where: Mapping[str, str] | None) -> LabelledReads:
+    """The jobs with the labels. UsageError where there is none."""
+    source = LabelledReads(store.reads, where or {})
+    if where and not any(source.counts().values()):
+        labels = ", ".join(f"{name}={value}" for name, value in where.items())
+        raise UsageError(f"no job fits --where {labels}", hint="`lipsync-batch plan --by LABEL` shows the values.")
+    return source
+
+
+def _place_of_zip(target: Path, place: Location) -> Path:
+    """Where the ZIP goes. UsageError where it would be among what it packs, or in the place of something else."""
+    hint = "Name a new file, such as ../for-client.zip."
+    if target.suffix.casefold() != ".zip":
+        raise UsageError(f"{target}: the name of a ZIP ends in .zip", hint=hint)
+    path = target.resolve()
+    if any(path.is_relative_to(folder.resolve()) for folder in (place.folder.root, place.folder.state)):
+        raise UsageError(f"{target}: inside of the batch folder, whose files are packed", hint=hint)
+    if path.exists() and not zipfile.is_zipfile(path):
+        raise UsageError(f"{target}: something else than a ZIP stands there", hint=hint)
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: there is no such folder", hint="Make it, or name another.")
+    return path
 
 
 def _load(path: Path) -> Manifest | ManifestError:

@@ -71,7 +71,11 @@ CASES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("resolve", "spring.csv", "page", "--adopt=an-id"),
         ("resolve", "spring.csv", "moved", "--give-up"),
     ),
-    "report": (("report", "spring.csv"),),
+    "report": (
+        ("report", "spring.csv"),
+        ("report", "spring.csv", "--where", "language=en"),
+        ("report", "spring.csv", "--client", "for-client.zip"),
+    ),
     "sandbox": (("sandbox", "--with-parent"),),
     "schema": (("schema",),),
     "completion": (("completion", "bash"),),

@@ -46,6 +46,13 @@ STATE_MEANINGS: Mapping[State, str] = {
     State.UNCLEAR: "may have been accepted and charged; looked up, never sent again",
 }
 
+CLIENT_MEANINGS: Mapping[State, str] = {
+    **dict.fromkeys(STATE_MEANINGS, "not here yet"),
+    State.DONE: "here, and plays",
+    State.FAILED: "could not be made",
+}
+"""What a client is told of them."""
+
 STOPS: Mapping[StopReason, str] = {
     StopReason.RUNNING: "A run is going on.",
     StopReason.FINISHED: "The run went to its end.",

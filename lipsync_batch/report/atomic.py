@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from lipsync_batch.files import fsync_folder
 
@@ -18,14 +18,32 @@ def replacing(path: Path, *, encoding: str = "utf-8", newline: str = "\n") -> It
     When it does not, the old file stays as it was. The process id in the temporary name keeps apart a run and a
     `report` command that write at the same time: the last one to finish wins, with a whole file.
     """
+    with (
+        _standing_in(path) as part,
+        part.open("w", encoding=encoding, errors="backslashreplace", newline=newline) as out,
+    ):
+        # A lone surrogate (a broken file name, a provider's broken JSON) must not cost the report of a whole night.
+        yield out
+        out.flush()
+        os.fsync(out.fileno())
+
+
+@contextmanager
+def replacing_bytes(path: Path) -> Iterator[BinaryIO]:
+    """The same for a file of bytes."""
+    with _standing_in(path) as part, part.open("w+b") as out:
+        yield out
+        out.flush()
+        os.fsync(out.fileno())
+
+
+@contextmanager
+def _standing_in(path: Path) -> Iterator[Path]:
+    """A temporary file's name; it becomes `path` when the block ends well, and is gone when it does not."""
     _clear_leftovers(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        # A lone surrogate (a broken file name, a provider's broken JSON) must not cost the report of a whole night.
-        with part.open("w", encoding=encoding, errors="backslashreplace", newline=newline) as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
+        yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
-from lipsync_batch.jobs import JobRecord
+from lipsync_batch.jobs import JobRecord, State
 from lipsync_batch.report.breakdown import Breakdown
 from lipsync_batch.report.problems import Problems
 from lipsync_batch.report.rows import Rows, is_suspect
@@ -26,6 +27,7 @@ class Overview:
         self.breakdown = Breakdown()
         self.timeline = Timeline()
         self.times = GenerationTimes()
+        self.states: Counter[State] = Counter()
         self.suspects = 0
         self.seconds = 0.0
         """Of finished video, together."""
@@ -41,5 +43,6 @@ class Overview:
     def _add(self, job: JobRecord) -> None:
         for part in (self.rows, self.problems, self.breakdown, self.timeline, self.times):
             part.add(job)
+        self.states[job.state] += 1
         self.suspects += is_suspect(job)
         self.seconds += seconds(job.duration_seconds) or 0.0

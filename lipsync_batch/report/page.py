@@ -43,7 +43,8 @@ class Page:
     """All that the page tells."""
 
     name: str
-    batch: BatchRecord
+    batch: BatchRecord | None
+    """None on a page for a client, who is told nothing of how the videos were made."""
     runs: list[RunRecord]
     counts: Mapping[State, int]
     costs: Costs
@@ -53,6 +54,10 @@ class Page:
     steps: list[advice.Step]
     again_after: float | None = None
     """Seconds after which the page is written again; None where nobody does that."""
+    part: str = ""
+    """Which jobs of the batch are meant, for people; empty for all."""
+    csv: str = "report.csv"
+    json: str = "report.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +135,7 @@ def _parts(page: Page) -> dict[str, Any]:
     return {
         "State": State,
         "STOPS": advice.STOPS,
-        "STATE_MEANINGS": advice.STATE_MEANINGS,
+        "STATE_MEANINGS": advice.STATE_MEANINGS if page.batch else advice.CLIENT_MEANINGS,
         "total": sum(page.counts.values()),
         "headline": advice.standing(page.counts),
         "mood": mood(page.stop_reason, page.counts),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,8 +31,16 @@ class Paths:
     html: Path
 
     @classmethod
-    def inside(cls, folder: Path) -> Paths:
-        return cls(json=folder / "report.json", csv=folder / "report.csv", html=folder / "report.html")
+    def inside(cls, folder: Path, where: Mapping[str, str] | None = None) -> Paths:
+        """Those of the jobs with some labels have names of their own: `report.language-de.html`."""
+        stem = "report" + "".join(f".{_as_name(label)}-{_as_name(value)}" for label, value in (where or {}).items())
+        return cls(json=folder / f"{stem}.json", csv=folder / f"{stem}.csv", html=folder / f"{stem}.html")
+
+
+def _as_name(text: str) -> str:
+    """As every file system takes it; what had to be changed is told apart by a checksum."""
+    plain = re.sub(r"[^\w-]+", "_", text)[:40]
+    return plain if plain == text else f"{plain}_{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:6]}"
 
 
 def write_reports(
@@ -41,15 +51,17 @@ def write_reports(
     written_at: datetime,
     again_after: float | None = None,
     refused_at: Iterable[float] = (),
+    where: Mapping[str, str] | None = None,
 ) -> Paths:
     """Write report.json, report.csv and report.html into the batch folder, each whole or not at all.
 
     The jobs are read once, and of all of them only what the page shows is held (see `Overview`). The same batch at the
     same instant gives the same bytes. `again_after` is in how many seconds a run writes the page again; `refused_at`
     when requests were refused for their number, in seconds since 1970. Raises OSError when the disk does not take them;
-    the reports from before stay.
+    the reports from before stay. `where` are the labels that all jobs of the source have, if it holds but some: their
+    reports get names of their own.
     """
-    paths = Paths.inside(folder)
+    paths = Paths.inside(folder, where)
     batch, counts, costs = source.batch(), source.counts(), source.costs()
     head = ReportHead(
         batch_id=batch.batch_id,
@@ -74,8 +86,11 @@ def write_reports(
                 stop_reason=stop_reason,
                 written_at=written_at,
                 overview=overview,
-                steps=advice.next_steps(stop_reason, counts, folder),
+                steps=[] if where else advice.next_steps(stop_reason, counts, folder),
                 again_after=again_after,
+                part=", ".join(f"{label}={value}" for label, value in (where or {}).items()),
+                csv=paths.csv.name,
+                json=paths.json.name,
             ),
         )
     return paths

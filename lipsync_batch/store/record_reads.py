@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lipsync_batch.jobs import Costs, DataUri, Generation, JobRecord, Link, LocalFile, Source, State, Text
 from lipsync_batch.masking import mask_link
-from lipsync_batch.store.query import PAGE, SELECTED, Query
+from lipsync_batch.store.query import PAGE, SELECTED, Query, labelled
 from lipsync_batch.store.rows import instant, source_from_json, speech_from_json
 
 _LAST_GENERATION = """
@@ -42,14 +42,16 @@ class RecordReads(Query):
         )
         return _all_states(rows)
 
-    def counts(self, *, selected: bool = False) -> dict[State, int]:
-        """How many jobs stand where; every state is named."""
-        condition = SELECTED if selected else "TRUE"
+    def counts(self, *, selected: bool = False, where: Mapping[str, str] | None = None) -> dict[State, int]:
+        """How many jobs stand where, of those with some labels; every state is named."""
+        condition, parameters = labelled(where or {}, "j")
+        condition += f" AND {SELECTED}" if selected else ""
         rows = self._rows(
             f"""
             SELECT p.state, count(*) AS n FROM jobs AS j JOIN pairs AS p USING (fingerprint)
             WHERE {condition} GROUP BY p.state
-            """
+            """,
+            **parameters,
         )
         return _all_states(rows)
 
@@ -63,14 +65,20 @@ class RecordReads(Query):
         )
         return {State(row["state"]): row["n"] for row in rows}
 
-    def costs(self) -> Costs:
-        """What the wanted pairs were estimated at, and what the ledger's generations were quoted and charged."""
-        estimate = self._one("SELECT sum(estimate) AS estimated FROM pairs WHERE wanted = 1")
+    def costs(self, *, where: Mapping[str, str] | None = None) -> Costs:
+        """What the wanted pairs were estimated at, and what the ledger's generations were quoted and charged.
+
+        With labels, of the pairs that a job with these wants.
+        """
+        condition, parameters = labelled(where or {}, "j")
+        pairs = f"fingerprint IN (SELECT j.fingerprint FROM jobs AS j WHERE {condition})" if where else "TRUE"
+        estimate = self._one(f"SELECT sum(estimate) AS estimated FROM pairs WHERE wanted = 1 AND {pairs}", **parameters)
         ledger = self._one(
-            """
+            f"""
             SELECT sum(CASE WHEN live = 1 OR outcome = 'finished' THEN quote END) AS quoted, sum(settled) AS settled
-            FROM generations
-            """
+            FROM generations WHERE {pairs}
+            """,
+            **parameters,
         )
         assert estimate is not None
         assert ledger is not None
@@ -86,10 +94,12 @@ class RecordReads(Query):
         )
         return [row["name"] for row in rows]
 
-    def records(self) -> Iterator[JobRecord]:
-        """Every job in manifest order, read in pages."""
+    def records(self, *, where: Mapping[str, str] | None = None) -> Iterator[JobRecord]:
+        """Every job in manifest order, or those with some labels, read in pages."""
         after = -1
-        while rows := list(self._rows(f"{_RECORD} WHERE j.position > :after {_RECORD_ORDER}", after=after, limit=PAGE)):
+        condition, parameters = labelled(where or {}, "j")
+        page = f"{_RECORD} WHERE j.position > :after AND {condition} {_RECORD_ORDER}"
+        while rows := list(self._rows(page, after=after, limit=PAGE, **parameters)):
             yield from (_record(row, self.base) for row in rows)
             after = rows[-1]["position"]
 
