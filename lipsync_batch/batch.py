@@ -23,7 +23,7 @@ from lipsync_batch.clock import Clock
 from lipsync_batch.errors import ActionNeededError, ManifestError, UsageError
 from lipsync_batch.events import Listener
 from lipsync_batch.files import disk_faults
-from lipsync_batch.jobs import ALL, BatchRecord, Generation, JobRecord, RunRecord, Selection, State, StopReason
+from lipsync_batch.jobs import ALL, BatchRecord, Costs, Generation, JobRecord, RunRecord, Selection, State, StopReason
 from lipsync_batch.live_page import EVERY
 from lipsync_batch.location import Location
 from lipsync_batch.looking import looking
@@ -41,6 +41,7 @@ from lipsync_batch.session import Orders, Outcome, Session
 from lipsync_batch.settings import Settings
 from lipsync_batch.store import Store
 from lipsync_batch.store.labelled_reads import LabelledReads
+from lipsync_batch.store.remedy_reads import Price, RetryPrice
 
 SHOWN_TROUBLES = 20
 
@@ -62,6 +63,17 @@ class Status:
     """Whether a process holds the batch now."""
     left_behind: Mapping[State, int]
     """Pairs of rows that are gone, which may have been paid for and are not in `superseded/` yet."""
+    selection: Selection
+    """Which jobs the counts, causes, troubles and prices are about."""
+    costs: Costs
+    """Of the whole batch."""
+    to_submit: Price
+    """What `run` would pay for."""
+    retry: RetryPrice
+    resubmit: Price
+    """What sending unclear ones again would cost, perhaps a second time."""
+    redo: Price
+    """What another take of every finished one would cost."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +85,8 @@ class History:
     outputs: Sequence[Path]
     redone_for: str | None = None
     """Why another take than the manifest's was asked for (`redo`)."""
+    retried_as: State | None = None
+    """Where `retry` would bring a failed one; None where only `--pay-again` would take it up."""
 
 
 class Batch:
@@ -222,20 +236,27 @@ class Batch:
         )
         return session.run()
 
-    def status(self) -> Status:
-        """Where the batch stands. Works while a run holds it."""
+    def status(self, selection: Selection = ALL) -> Status:
+        """Where the batch stands, or some of its jobs; UsageError where none is meant. Works while a run holds it."""
         with looking(self.location) as store:
-            reads = store.reads
+            reads, narrow = store.reads, not selection.is_all
+            reads.select(selection)
             return Status(
                 batch=reads.batch(),
                 folder=self.location.folder.root,
                 named=self.location.named,
-                counts=reads.counts(),
+                counts=reads.counts(selected=narrow),
                 runs=reads.runs(),
-                causes=reads.error_counts(),
-                troubled=reads.troubled(SHOWN_TROUBLES),
+                causes=reads.error_counts(selected=narrow),
+                troubled=reads.troubled(SHOWN_TROUBLES, selected=narrow),
                 running=lock.is_held(self.location.folder.state),
                 left_behind=reads.left_behind(),
+                selection=selection,
+                costs=reads.costs(),
+                to_submit=reads.price_of(State.PENDING, selection),
+                retry=reads.retry_price(selection),
+                resubmit=reads.price_of(State.UNCLEAR, selection),
+                redo=reads.price_of(State.DONE, selection),
             )
 
     def history(self, key: str) -> History:
@@ -250,6 +271,7 @@ class Batch:
                 generations=store.reads.generations(job.fingerprint),
                 outputs=outputs,
                 redone_for=store.reads.redone_for(job.fingerprint),
+                retried_as=next((new for _, _, new in store.reads.retryable([key])), None),
             )
 
     def report(self, *, where: Mapping[str, str] | None = None) -> Paths:
@@ -438,13 +460,15 @@ def _chosen(store: Store, keys: Sequence[str], where: Mapping[str, str], state: 
     _must_know(store, keys)
     if not where:
         return keys
+    store.reads.select(Selection(where=where))  # says what there is, where no job has the labels
     labelled = store.reads.keys_with(where, state=None if keys else state)
     named = set(keys)
     chosen = [key for key in labelled if not keys or key in named]
     if not chosen:
         labels = ", ".join(f"{name}={value}" for name, value in where.items())
         raise UsageError(
-            f"no job that is {state} fits --where {labels}", hint="`lipsync-batch plan --by LABEL` shows the values."
+            f"no job that is {state} fits --where {labels}",
+            hint=f"`lipsync-batch status BATCH --where {labels}` shows where they stand.",
         )
     return chosen
 

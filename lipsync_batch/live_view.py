@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import textwrap
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -149,7 +150,7 @@ def _texts(tally: Tally, width: int) -> list[tuple[str, str]]:
         requests.append(f"${pulse.spent / 1e6:,.2f}{limit} spent")
     lines = [(line, "") for parts in (progress, work, requests) for line in _filled(parts, width)]
     if tally.stopping:
-        lines.append((f"stopping: {tally.stopping}", "bold"))
+        lines += [(line, "bold") for line in textwrap.wrap(f"stopping: {tally.stopping}", width)]
     shown = [line for line in tally.problems if not line.startswith("stopping: ")]
     return [*lines, *((f"  {line}", "yellow") for line in shown)]
 

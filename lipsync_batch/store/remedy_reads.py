@@ -97,9 +97,9 @@ class RemedyReads(Query):
         """What another submit of each pair in a state would cost, of those that some jobs want."""
         condition, parameters = chosen(selection, "j")
         wanted = f"fingerprint IN (SELECT fingerprint FROM jobs AS j WHERE {condition})"
+        # The state as a literal: only so is the index of pending pairs known to hold them all.
         row = self._one(
-            f"SELECT {_PRICE} FROM pairs WHERE state = :state AND {'wanted = 1' if selection.is_all else wanted}",
-            state=state,
+            f"SELECT {_PRICE} FROM pairs WHERE state = '{state}' AND {'wanted = 1' if selection.is_all else wanted}",
             **parameters,
         )
         assert row is not None
