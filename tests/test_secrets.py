@@ -57,10 +57,11 @@ OPEN = ("hangs",)
 
 CASES: dict[str, tuple[tuple[str, ...], ...]] = {
     "run": (("run", "spring.csv", "--events", "--retry-failed", "--finish-by", "1s", "--typical-seconds", "0.2s"),),
-    "plan": (("plan", "spring.csv", "--json"), ("plan", "spring.csv", "--by", "language")),
+    "plan": (("plan", "spring.csv", "--json"), ("plan", "spring.csv", "--by", "language", "--finish-by", "8h")),
     "status": (
         ("status", "spring.csv"),
         ("status", "spring.csv", "--json"),
+        ("status", "spring.csv", "--watch", "--where", "language=en"),
         ("status", "spring.csv", "moved"),
         ("status", "spring.csv", "garbled", "--json"),
     ),
