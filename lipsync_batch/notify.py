@@ -30,7 +30,8 @@ HURRIED = 5.0
 """The same where somebody waits for the process to end."""
 STARTS_WITHIN = 2.0
 """Seconds more, for the process to begin."""
-COMMAND = (sys.executable, "-W", "ignore", "-m", "lipsync_batch.notify_worker")
+# -P: a file of the user's may have the name of a module.
+COMMAND = (sys.executable, "-P", "-W", "ignore", "-m", "lipsync_batch.notify_worker")
 NO_ANSWER = "no answer in time"
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]{1,15})://", re.IGNORECASE)
 

@@ -203,6 +203,20 @@ def test_notification_that_fails_is_said_and_changes_no_exit_code(project: Path,
 
 
 @pytest.mark.slow
+def test_what_lies_in_the_current_folder_is_not_run(
+    tmp_path: Path, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of media may hold a script that is called like a module; it has nothing to do with the run."""
+    for module in ("apprise", "queue"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit(1)", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    assert notifier(hook.address("hook")).send(TOLD) == []
+
+    assert [told["title"] for told in hook.notices] == [TOLD.subject]
+
+
+@pytest.mark.slow
 def test_address_that_is_none_stops_before_anything_is_sent(project: Path, api: OtherApi) -> None:
     """Otherwise a typing error would be noticed when the night is over."""
     env = environment(project, api.url, LIPSYNC_BATCH_NOTIFY=f"slak://{TOKEN.text} {TOKEN.text}")

@@ -31,7 +31,7 @@ class SandboxProcess:
     however that happens, because its stdin does. What it says goes to `sandbox.log` in the data folder.
     """
 
-    command: tuple[str, ...] = (sys.executable, "-m", "lipsync_batch", "sandbox")
+    command: tuple[str, ...] = (sys.executable, "-P", "-m", "lipsync_batch", "sandbox")  # -P: as in `runner.fetchers`
 
     def __init__(self, data: Path, *, options: Sequence[str] = ()) -> None:
         self._data = data

@@ -40,7 +40,7 @@ async def run(task: str, *arguments: Path, given: bytes | IO[bytes] = b"") -> An
 
     `given` is its stdin. Of a file, which must be a real one, nothing passes through this process.
     """
-    command = (sys.executable, "-m", __name__, task, *map(str, arguments))
+    command = (sys.executable, "-P", "-m", __name__, task, *map(str, arguments))
     stdin = asyncio.subprocess.PIPE if isinstance(given, bytes) else given
     process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=asyncio.subprocess.PIPE)
     try:

@@ -47,6 +47,18 @@ def test_what_was_accepted_survives_kill_9(tmp_path: Path) -> None:
     assert second.key == first.key
 
 
+def test_what_lies_in_the_current_folder_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rehearsal begins in the folder of the manifest, where a script may be called like a module."""
+    for module in ("av", "click"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit(1)", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    with SandboxProcess(tmp_path / "data") as sandbox, client_of(sandbox) as client:
+        wish = {"video_url": data_uri(MEDIA / "ben.mp4"), "lip_sync_tts_speaker": "Oliver"}
+
+        assert submit(client, "lb1.batch.0123.1", **wish).status_code in (200, 201)
+
+
 def test_it_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     """kill -9 of a run leaves no server behind."""
     program = """
