@@ -61,6 +61,10 @@ class Outlook:
     """What is wrong with rows that are skipped; the first of them."""
     problem_count: int
 
+    def unpaid(self) -> Outlook:
+        """The same where nothing is submitted."""
+        return replace(self, paid_pairs=0, cost=0)
+
     def also(self, more: Priced) -> Outlook:
         """The same with more pairs to pay for."""
         unknown = self.cost is None or more.estimated is None

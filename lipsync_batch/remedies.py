@@ -42,12 +42,15 @@ class Redone:
     """What it should cost, in micro-USD; None where no price is known."""
 
 
-async def retry(store: Store, log: RunLog, keys: Sequence[str] = (), *, pay_again: bool = False) -> Again:
+async def retry(
+    store: Store, log: RunLog, keys: Sequence[str] = (), *, pay_again: bool = False, selected: bool = False
+) -> Again:
     """Move failed pairs back to where they can go on from: polled again if they have an id, else pending.
 
-    With `pay_again` all of them are submitted anew, whatever may have been spent on them.
+    With `pay_again` all of them are submitted anew, whatever may have been spent on them; with `selected` only those
+    that the run is for are meant.
     """
-    failed = store.reads.retryable(keys)
+    failed = store.reads.retryable(keys, selected=selected)
     with store.writing(log.durable) as ledger:
         for fingerprint, name, new in failed:
             if pay_again:

@@ -215,13 +215,15 @@ class Session:
             return
         price = payee.price(self._settings)
         self._requests += 1
-        if price is None and self._settings.budget is not None:
+        if price is None and self._settings.budget is not None and not self._orders.collect_only:
             raise UsageError(
                 "a budget is set, but what a job costs is not known: the API publishes no price",
                 hint="Say it in the manifest's settings: price_per_job or price_per_second.",
             )
         outlook = planner.outlook(price, self._orders.selection)
-        if self._orders.retry_failed:
+        if self._orders.collect_only:
+            outlook = outlook.unpaid()
+        elif self._orders.retry_failed:
             outlook = outlook.also(store.reads.retry_price(self._orders.selection).submitted)
         self._skipped = outlook.problem_count
         self._announce(outlook, record)
@@ -281,7 +283,7 @@ class Session:
         number = store.begin_run()
         try:
             if self._orders.retry_failed:
-                asyncio.run(remedies.retry(store, log))
+                asyncio.run(remedies.retry(store, log, selected=True))
             with self._telling.metrics.kept():
                 reason = asyncio.run(self._lanes(store, payee, log, number, resumed=resumed))
         except DiskError as error:

@@ -128,6 +128,38 @@ def test_budget_without_a_price_is_an_error_before_anything_is_sent(project: Pat
 
 
 @pytest.mark.slow
+def test_collecting_needs_no_price_and_announces_no_cost(project: Path) -> None:
+    """What was paid for is fetched, whatever the price list says today."""
+    with other_api(project / "clip.mp4") as api:
+        said: list[str] = []
+        manifest = write(project, ["one", "two"])
+        batch = Batch.find(manifest, environ=environment(project, api.url), flags={"budget": "1"})
+
+        ended = batch.run(Orders(collect_only=True), say=said.append)
+
+        assert ended.counts[State.PENDING] == 2
+        assert said[0].endswith("2 jobs, nothing to pay for")
+
+
+@pytest.mark.slow
+def test_retrying_a_part_leaves_the_other_failures_alone(project: Path) -> None:
+    """Who takes up the German ones again has not asked for the French ones: the next run would pay for those."""
+    manifest = project / "spring.csv"
+    rows = [f"{language},clip.mp4,Hi in {language},Emily,{language}" for language in ("de", "fr")]
+    manifest.write_text("\n".join(["key,video,text,speaker,language", *rows]), encoding="utf-8")
+    with other_api(project / "clip.mp4") as api:
+        environ = environment(project, api.url)
+        api.on_submit = lambda _, handler: handler.answer(400, {"message": "not now", "statusCode": 400}) or True
+        assert Batch.find(manifest, environ=environ).run().counts[State.FAILED] == 2
+        api.on_submit = lambda *_: False
+
+        german = Orders(selection=Selection(where={"language": "de"}), retry_failed=True)
+        ended = Batch.find(manifest, environ=environ).run(german)
+
+        assert (ended.counts[State.DONE], ended.counts[State.FAILED]) == (1, 1)
+
+
+@pytest.mark.slow
 def test_remaking_most_of_a_finished_batch_asks_first(project: Path) -> None:
     """A speaker changed in one cell of the defaults would pay for everything again."""
     with other_api(project / "clip.mp4") as api:
@@ -229,13 +261,14 @@ def test_selection_that_fits_no_job_is_an_error(project: Path) -> None:
         pytest.param(51, {}, ["Pay for 51 videos, about $12.24, without a budget?"], id="one more"),
         pytest.param(51, {"budget": "20"}, [], id="budget"),
         pytest.param(51, {"limit": 50}, [], id="limit"),
+        pytest.param(51, {"collect_only": True}, [], id="nothing is submitted"),
     ],
 )
 def test_many_paid_pairs_without_a_budget_are_asked_about(
     project: Path, jobs: int, flags: dict[str, object], asked: list[str]
 ) -> None:
     """A manifest that is larger than was thought must not cost more than anybody meant to spend."""
-    selection = Selection(limit=flags.pop("limit", None))
+    orders = {"selection": Selection(limit=flags.get("limit")), "collect_only": flags.get("collect_only", False)}
     manifest = write(project, [f"Line {number}" for number in range(jobs)])
     questions: list[str] = []
 
@@ -243,15 +276,14 @@ def test_many_paid_pairs_without_a_budget_are_asked_about(
         questions.append(question)
         return False
 
-    with other_api(project / "clip.mp4") as api:
+    with other_api(project / "clip.mp4", key="another one") as api:  # what is not asked goes on, and is turned away
         environ = environment(project, api.url)
-        batch = Batch.find(manifest, environ=environ, flags={"price_per_job": "0.24", **flags})
-        orders = Orders(selection=selection, confirm=confirm, collect_only=not asked)  # what is not asked goes on
+        batch = Batch.find(manifest, environ=environ, flags={"price_per_job": "0.24", "budget": flags.get("budget")})
         if asked:
             with pytest.raises(ActionNeededError, match="nothing was submitted"):
-                batch.run(orders)
+                batch.run(Orders(confirm=confirm, **orders))
         else:
-            batch.run(orders)
+            batch.run(Orders(confirm=confirm, **orders))
 
         assert questions == asked
         assert api.tasks == {}

@@ -11,7 +11,7 @@ from lipsync_batch.clock import from_iso
 from lipsync_batch.jobs import ALL, Pair, Selection, State
 from lipsync_batch.store.lane_reads import PAIR, Doubt
 from lipsync_batch.store.ledger import COST_NOTHING, HAS_LIVE_ID
-from lipsync_batch.store.query import Query, chosen, labelled
+from lipsync_batch.store.query import SELECTED, Query, chosen, labelled
 from lipsync_batch.store.rows import pair_from_row
 
 
@@ -60,9 +60,14 @@ class RetryPrice:
 class RemedyReads(Query):
     """Questions about what stopped, and about what shall be made once more."""
 
-    def retryable(self, keys: Collection[str] = ()) -> list[tuple[str, str, State | None]]:
-        """Failed pairs: (fingerprint, name, the state that `retry` would bring; None where only paying again would)."""
+    def retryable(self, keys: Collection[str] = (), *, selected: bool = False) -> list[tuple[str, str, State | None]]:
+        """Failed pairs: (fingerprint, name, the state that `retry` would bring; None where only paying again would).
+
+        All, those of some keys, or those that the run is for; see `LaneReads.select`.
+        """
         condition = "j.key IN (SELECT value FROM json_each(:keys))" if keys else "TRUE"
+        if selected:
+            condition += f" AND pairs.fingerprint IN (SELECT p.fingerprint FROM pairs AS p WHERE {SELECTED})"
         rows = self._rows(
             f"""
             SELECT pairs.fingerprint, min(j.key) AS name,
