@@ -32,15 +32,23 @@ HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
 class LiveView:
-    """Listens to a run and draws it, from its start to its end."""
+    """Listens to a run and draws it, from its start to its end.
+
+    A thread draws, and the run never waits for it: a terminal that was halted (Ctrl-S) takes nothing for hours.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._tally = Tally()
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        """Of what is counted."""
+        self._terminal = threading.RLock()
+        """Of what is drawn. Who waits for an event of the run never waits for this one."""
         self._drawn: Sequence[int] = ()
         """How many cells each line takes that stands there now."""
         self._over = threading.Event()
+        self._due = threading.Event()
+        """Set where the next drawing shall not wait."""
         self._thread: threading.Thread | None = None
 
     def listen(self, event: Event) -> None:
@@ -51,11 +59,11 @@ class LiveView:
         elif isinstance(event, RunEnded):
             self.stop()  # the process may end at once after this, and the terminal needs its cursor back
         elif isinstance(event, Stopping):
-            self._draw()  # who pressed Ctrl-C must see at once that it was heard
+            self._due.set()  # who pressed Ctrl-C must see at once that it was heard
 
     def say(self, line: str) -> None:
         """A line that stays, above what is drawn."""
-        with self._lock:
+        with self._terminal:
             self._write(f"{self._to_the_first()}{ERASE_LINE}{line}\n{ERASE_BELOW}")
             self._drawn = ()
             if self._thread is not None:
@@ -63,7 +71,6 @@ class LiveView:
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._keep_drawing, name="live view", daemon=True)
-        self._write(HIDE_CURSOR)
         self._thread.start()
 
     def stop(self) -> None:
@@ -71,6 +78,7 @@ class LiveView:
         if self._thread is None:
             return
         self._over.set()
+        self._due.set()
         self._thread.join()
         self._thread = None
         below = f"\n\r{ERASE_BELOW}\x1b[A" if len(self._drawn) > 1 else ""
@@ -78,17 +86,20 @@ class LiveView:
         self._drawn = ()
 
     def _keep_drawing(self) -> None:
+        self._write(HIDE_CURSOR)
         while not self._over.is_set():
+            self._due.clear()
             self._draw()
-            self._over.wait(REFRESH)
+            self._due.wait(0.0 if self._over.is_set() else REFRESH)
 
     def _draw(self) -> None:
-        with self._lock:
+        with self._terminal:
             if self._over.is_set() or self._thread is None:
                 return
             columns, rows = self._size()
             # A cell less than there are: where a full line ends, terminals disagree about the cursor.
-            lines = self.lines(columns - 1)[: max(1, rows - 1)]
+            with self._lock:
+                lines = self.lines(columns - 1)[: max(1, rows - 1)]
             text = "\n".join(f"{ERASE_LINE}{line}" for line in lines)
             self._write(f"{self._to_the_first()}{text}{ERASE_BELOW}")
             self._drawn = [cell_len(Text.from_ansi(line).plain) for line in lines]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 
 import pytest
 from rich.cells import cell_len
 
+from lipsync_batch import live_view
 from lipsync_batch.events import Moved, Pulse, RateRefused, RunEnded, RunStarted, Stopping
 from lipsync_batch.jobs import State, StopReason
 from lipsync_batch.live_view import SHOW_CURSOR, LiveView
@@ -16,6 +18,8 @@ from lipsync_batch.ui import PlainView, view
 PAIRS = dict.fromkeys(State, 0) | {State.PENDING: 180, State.DONE: 20}
 STARTED = RunStarted(batch_id="b1", resumed=True, folder="/out", jobs=200, pairs=PAIRS)
 PULSE = Pulse(requests=100, allowed_per_second=2.5, slots=20, spent=4_800_000, budget=60_000_000)
+PATIENCE = 5.0
+"""Seconds after which something counts as never."""
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -24,6 +28,34 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+class Watched(Terminal):
+    """Says when it was given certain words."""
+
+    def __init__(self, *words: str) -> None:
+        super().__init__()
+        self.shown = {word: threading.Event() for word in words}
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        for word, shown in self.shown.items():
+            if word in ANSI.sub("", text):
+                shown.set()
+        return written
+
+
+class Halted(Terminal):
+    """Takes nothing until it goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met, self.goes_on = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.met.set()
+        self.goes_on.wait()
+        return super().write(text)
 
 
 def failed(name: str) -> Moved:
@@ -90,15 +122,37 @@ def test_line_that_is_said_stays_above_and_the_cursor_comes_back() -> None:
     assert text.endswith(SHOW_CURSOR)
 
 
-def test_stop_is_drawn_at_once(drawn: LiveView) -> None:
+def test_stop_is_drawn_at_once(drawn: LiveView, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who pressed Ctrl-C must see that it was heard, and what a second one does."""
+    monkeypatch.setattr(live_view, "REFRESH", 600.0)
+    terminal = drawn._stream = Watched("20/200 done", "once more to end at once")
     drawn.start()
+    assert terminal.shown["20/200 done"].wait(PATIENCE)
+
     message = "recording the answers on the wire; once more to end at once"
     drawn.listen(Stopping(reason=StopReason.INTERRUPTED, message=message))
-    text = drawn._stream.getvalue()
-    drawn.stop()
 
-    assert "stopping: recording the answers on the wire; once more to end at once" in ANSI.sub("", text)
+    assert terminal.shown["once more to end at once"].wait(PATIENCE)
+    drawn.stop()
+    assert f"stopping: {message}" in ANSI.sub("", terminal.getvalue())
+
+
+def test_terminal_that_takes_nothing_holds_no_lane_up() -> None:
+    """Ctrl-S, or a connection that is gone: what the run does goes on, and is shown afterwards."""
+    terminal = Halted()
+    live = LiveView(terminal)
+    live.listen(STARTED)
+    assert terminal.met.wait(PATIENCE)
+
+    events = [failed("clip"), PULSE, Stopping(reason=StopReason.INTERRUPTED, message="stopped")]
+    telling = threading.Thread(target=lambda: list(map(live.listen, events)), daemon=True)
+    telling.start()
+    telling.join(PATIENCE)
+    is_held_up = telling.is_alive()
+    terminal.goes_on.set()
+    live.stop()
+
+    assert not is_held_up
 
 
 def test_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
