@@ -368,8 +368,7 @@ class Session:
         code, counts, nights = self._exit_code(reads, reason), reads.counts(), self._nights_left(reads, reason)
         self._events.emit(RunEnded(stop_reason=reason, exit_code=code, jobs=counts, nights_left=nights))
         words = summary(reads, root, stop_reason=reason, nights_left=nights)
-        fault = "" if self._fault is None else f"\nError:   {self._fault}"
-        self._telling.note(counts, stop_reason=reason, exit_code=code, summary=f"{words}{fault}")
+        self._telling.note(counts, stop_reason=reason, exit_code=code, summary=words, fault=self._fault)
         return Outcome(
             stop_reason=reason,
             exit_code=code,

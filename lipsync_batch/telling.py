@@ -54,10 +54,20 @@ class Telling:
             raise
         self._finish(None)
 
-    def note(self, counts: Mapping[State, int], *, stop_reason: StopReason, exit_code: int, summary: str) -> None:
-        """How the work ended; it is told when the batch is free."""
+    def note(
+        self,
+        counts: Mapping[State, int],
+        *,
+        stop_reason: StopReason,
+        exit_code: int,
+        summary: str,
+        fault: LipsyncBatchError | None,
+    ) -> None:
+        """How the work ended; it is told when the batch is free. `fault` kept it from submitting."""
         name = self._place.folder.root.name
-        self._notice = notice.of_end(name, counts, stop_reason=stop_reason, exit_code=exit_code, summary=summary)
+        self._notice = notice.of_end(
+            name, counts, stop_reason=stop_reason, exit_code=exit_code, summary=summary, fault=fault
+        )
         self._seconds = HURRIED if stop_reason in IN_HASTE else SENT_WITHIN
 
     def at_once(self) -> None:

@@ -20,9 +20,9 @@ from receiver import Receiver, receiver
 
 from lipsync_batch import exits, notify
 from lipsync_batch.batch import Batch
-from lipsync_batch.errors import ManifestError, MissingExtraError
+from lipsync_batch.errors import ManifestError, MissingExtraError, Problem
 from lipsync_batch.events import Event, RunStarted
-from lipsync_batch.jobs import State, StopReason
+from lipsync_batch.jobs import Place, State, StopReason
 from lipsync_batch.notify import Notifier
 from lipsync_batch.report import notice
 from lipsync_batch.report.notice import Notice
@@ -274,6 +274,22 @@ def test_subject_says_it_all(counts: dict, reason: StopReason, code: int, subjec
     told = notice.of_end("spring", counts, stop_reason=reason, exit_code=code, summary="...")
 
     assert (told.subject, told.kind) == (subject, kind)
+
+
+def test_manifest_of_many_faults_is_told_in_short() -> None:
+    """A chat takes some thousand characters: the first rows, and still how it ended."""
+    cause = 'holds "https://cdn.example/a.mp4?sig=s3cr3t"'
+    problems = [Problem(place=Place(row=row), cause=cause, remedy="mend it") for row in range(1_000)]
+    fault = ManifestError(Path("spring.csv"), problems)
+
+    told = notice.of_end(
+        "spring", {State.DONE: 2}, stop_reason=StopReason.FINISHED, exit_code=2, summary="2 done", fault=fault
+    )
+
+    assert told.body.startswith("2 done\nError:   spring.csv, row 0")
+    assert "Exit:    2" in told.body
+    assert len(told.body) < 5_000
+    assert "s3cr3t" not in told.body
 
 
 def test_manifest_cannot_name_an_address(project: Path) -> None:

@@ -29,8 +29,16 @@ class Notice:
     kind: Kind
 
 
-def of_end(name: str, counts: Mapping[State, int], *, stop_reason: StopReason, exit_code: int, summary: str) -> Notice:
-    """A run that ended, whatever way.
+def of_end(
+    name: str,
+    counts: Mapping[State, int],
+    *,
+    stop_reason: StopReason,
+    exit_code: int,
+    summary: str,
+    fault: LipsyncBatchError | None = None,
+) -> Notice:
+    """A run that ended, whatever way. `fault` kept it from submitting; it may name a thousand rows, and is cut.
 
     >>> of_end("spring", {State.DONE: 498, State.FAILED: 2}, stop_reason=StopReason.FINISHED, exit_code=1,
     ...        summary="").subject
@@ -43,7 +51,7 @@ def of_end(name: str, counts: Mapping[State, int], *, stop_reason: StopReason, e
     why = "" if stop_reason is StopReason.FINISHED else f" ({stop_reason.replace('_', ' ')})"
     return Notice(
         subject=f"{name}: {', '.join(parts)}{why}",
-        body=f"{summary}\n{_signed(exit_code)}",
+        body="\n".join([summary, *([f"Error:   {mask(str(fault))}"] if fault else []), _signed(exit_code)]),
         kind=_KINDS.get(exit_code, "failure"),
     )
 
