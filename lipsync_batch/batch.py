@@ -415,11 +415,9 @@ class Batch:
 
 def _labelled(store: Store, where: Mapping[str, str] | None) -> LabelledReads:
     """The jobs with the labels. UsageError where there is none."""
-    source = LabelledReads(store.reads, where or {})
-    if where and not any(source.counts().values()):
-        labels = ", ".join(f"{name}={value}" for name, value in where.items())
-        raise UsageError(f"no job fits --where {labels}", hint="`lipsync-batch plan --by LABEL` shows the values.")
-    return source
+    if where:
+        store.reads.select(Selection(where=where))  # says what there is, where no job has the labels
+    return LabelledReads(store.reads, where or {})
 
 
 def _place_of_zip(target: Path, place: Location) -> Path:

@@ -36,6 +36,7 @@ from lipsync_batch.notify import Notifier
 from lipsync_batch.plan import Outlook, Planner
 from lipsync_batch.providers.plugins import capabilities_of
 from lipsync_batch.report import Paths, Posters, summary, write_reports
+from lipsync_batch.report.figures import counted
 from lipsync_batch.runlog import RunLog, refused_at
 from lipsync_batch.runner.context import Options
 from lipsync_batch.runner.fetchers import ProcessFetcher
@@ -245,7 +246,7 @@ class Session:
         standing = "NEW" if record is None else "RESUMED"
         cost = "cost unknown" if plan.cost is None else f"about ${plan.cost / 1e6:,.2f}"
         paid = f"{plan.paid_pairs:,} to pay for, {cost}" if plan.paid_pairs else "nothing to pay for"
-        self._say(f"{standing} {self._place.folder.root}: {plan.jobs:,} jobs, {paid}")
+        self._say(f"{standing} {self._place.folder.root}: {counted(plan.jobs, 'job')}, {paid}")
         for warning in plan.warnings:
             self._say(f"Warning: {warning}")
         if plan.warning_count > len(plan.warnings):

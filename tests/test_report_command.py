@@ -64,7 +64,7 @@ def test_label_without_jobs_is_told(finished: Path) -> None:
     ended = report(finished, "--where", "language=xx")
 
     assert isinstance(ended.exception, Exception)
-    assert "no job fits --where language=xx" in str(ended.exception) + ended.output
+    assert 'no job has language "xx"; there are' in str(ended.exception) + ended.output
 
 
 def test_client_gets_the_videos_of_one_language(finished: Path, tmp_path: Path) -> None:

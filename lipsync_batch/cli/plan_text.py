@@ -112,11 +112,10 @@ def _cost_lines(plan: Plan) -> Iterator[str]:
     if not plan.paid_pairs:
         yield "Nothing to pay for."
         return
-    known = "unknown: no price is published; say price_per_job in the settings"
-    cost = known if plan.cost is None else f"about {dollars(plan.cost)}"
+    cost = "what it costs is not known" if plan.cost is None else f"about {dollars(plan.cost)}"
+    source = "the API publishes none; say price_per_job in the settings" if plan.cost is None else plan.price_source
     yield f"To pay for: {counted(plan.paid_pairs, 'video')}, {cost}"
-    if plan.cost is not None:
-        yield f"            price: {plan.price_source}"
+    yield f"            price: {source}"
     if plan.budget is not None:
         yield f"Budget:     {dollars(plan.budget)}, {dollars(plan.spent)} of it spent: {_enough(plan)}"
     yield f"To upload:  {_size(plan.upload_bytes)} inside requests"

@@ -21,6 +21,8 @@ _BREAK = 2.0
 _TICKS = 6
 _APART = 14.0
 """Percent that two labels keep between them, and from the right edge."""
+_WIDTHS = {"day": 30.0, "clock": _APART, "second": 18.0}
+"""The same for instants, by how they are told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,8 +206,10 @@ def _time_ticks(history: History) -> list[Tick]:
     ticks: list[Tick] = []
     for place, step in _laid_out(history):
         wanted = step.start in starts or step.start.timestamp() % every == 0
-        if wanted and place.x <= 100 - _APART and (not ticks or place.x - ticks[-1].x >= _APART):
-            shows = "day" if step.start in starts else "clock" if every >= 60 else "second"
+        if not wanted or (ticks and place.x < ticks[-1].x + _WIDTHS[ticks[-1].shows]):
+            continue
+        shows = "day" if step.start in starts else "clock" if every >= 60 else "second"
+        if place.x <= 100 - _WIDTHS[shows]:
             ticks.append(Tick(x=place.x, at=step.start, shows=shows))
     return ticks
 
