@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -21,6 +21,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 REMEDY = "there is no browser to open report.html in: `apt-get install chromium` (as root) has these tests run"
 NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 """No name leads anywhere, whatever the browser itself may want to look up."""
+
+MINUTE = timedelta(minutes=1)
 
 
 @contextmanager
@@ -58,7 +60,7 @@ class Visits:
         context.set_default_timeout(15_000)
         page = context.new_page()
         if now is not None:
-            page.clock.install(time=now)
+            page.clock.install(time=now - MINUTE)  # it goes on by itself until it is paused
             page.clock.pause_at(now)
         page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
