@@ -227,7 +227,10 @@ class Settings(BaseModel):
         120.0, description="How long unclear submits are looked up once all else is done.", examples=["2m"]
     )
     patience: Duration = Field(
-        3600.0, description="How long a run in which nothing moves waits for work that is overdue.", examples=["1h"]
+        3600.0,
+        description="How long a run in which nothing moves waits for work that is overdue: for generations older than "
+        "an hour, and than twenty usual ones.",
+        examples=["1h"],
     )
     finish_by: Annotated[str | None, BeforeValidator(_finish_by)] = Field(
         None, description="When the run must be over: a time of day, or a duration.", examples=["06:00", "8h"]

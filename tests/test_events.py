@@ -72,5 +72,6 @@ def test_lines_of_a_run_are_as_documented(tmp_path: Path) -> None:
         assert [name for name, text in named.items() if not fits(line[name], text)] == []
     assert [lines[0]["event"], lines[-1]["event"]] == ["run_started", "run_ended"]
     assert {"moved", "pulse", "downloaded"} <= {line["event"] for line in lines}
+    assert {line["name"] for line in lines if line["event"] == "moved"} == {"a", "b"}
     assert lines[-1]["jobs"] == {**dict.fromkeys(State, 0), State.DONE: 2}
     assert ended.returncode == lines[-1]["exit_code"] == 0

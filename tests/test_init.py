@@ -222,6 +222,17 @@ def test_rows_are_found_however_they_are_written(tmp_path: Path) -> None:
     assert [job.want.speech.speaker for job in jobs] == ["Emily", "Emily", "Jack", "Auto", "Auto"]
 
 
+def test_speaker_that_is_misspelt_is_told_and_not_done_without(tmp_path: Path) -> None:
+    """A column that is given up for one typo would have every clip paid for in another voice."""
+    laid_out(tmp_path, "ada.mp4", "ben.mp4", "cy.mp4")
+    (tmp_path / "lines.csv").write_text("clip,de,Voice\nada,Hallo.,Emily\nben,Ja.,Jack\ncy,Tag.,Emilly\n", "utf-8")
+
+    draft = draft_of(tmp_path / "lines.csv")
+
+    assert '["Voice"]' in draft.defaults["speaker"]
+    assert draft.left_out == ['row "cy": "Emilly" in the column "Voice" is no speaker; did you mean "Emily"?']
+
+
 @pytest.mark.parametrize(
     ("files", "content", "source", "words"),
     [

@@ -81,5 +81,5 @@ def test_library_lines_of_the_readme_run(project: Path) -> None:
     keys, paid, *done, last = ended.stdout.splitlines()
     assert keys == "['ja/intro', 'de/intro', 'fr/intro']"
     assert paid == "3 to be paid for"
-    assert sorted(done) == ["de/intro.mp4 is done", "fr/intro.mp4 is done", "ja/intro.mp4 is done"]
+    assert sorted(done) == ["de/intro is done", "fr/intro is done", "ja/intro is done"]
     assert last == f"0 {project.resolve()}/out/spring.sandbox/report.html"

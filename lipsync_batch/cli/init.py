@@ -10,7 +10,7 @@ import click
 SHOWN = 10
 
 
-@click.command()
+@click.command(short_help="Make a manifest of media, or of a sheet of texts.")
 @click.argument("source", metavar="FOLDER|SHEET", type=click.Path(path_type=Path))
 @click.option(
     "--to",

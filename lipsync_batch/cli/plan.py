@@ -23,7 +23,7 @@ LOOKS = 1_000
 """Rows between two words about how far the reading is."""
 
 
-@click.command()
+@click.command(short_help="Say what `run` would do, cost and take.")
 @batch_argument
 @place_options
 @click.option("--sandbox", is_flag=True, help="Plan the rehearsal of this batch.")

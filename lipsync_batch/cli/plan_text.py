@@ -113,7 +113,11 @@ def _cost_lines(plan: Plan) -> Iterator[str]:
         yield "Nothing to pay for."
         return
     cost = "what it costs is not known" if plan.cost is None else f"about {dollars(plan.cost)}"
-    source = "the API publishes none; say price_per_job in the settings" if plan.cost is None else plan.price_source
+    source = (
+        "the API publishes none, or cannot be reached; say price_per_job in the settings"
+        if plan.cost is None
+        else plan.price_source
+    )
     yield f"To pay for: {counted(plan.paid_pairs, 'video')}, {cost}"
     yield f"            price: {source}"
     if plan.budget is not None:

@@ -9,7 +9,7 @@ import click
 from lipsync_batch.cli.options import batch_argument, keys_argument, place_options, where_option
 
 
-@click.command()
+@click.command(short_help="Have finished jobs made once more.")
 @batch_argument
 @keys_argument
 @place_options

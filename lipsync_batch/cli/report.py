@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lipsync_batch.batch import Batch
 
 
-@click.command()
+@click.command(short_help="Write the reports again; --client packs a ZIP.")
 @batch_argument
 @place_options
 @where_option
@@ -53,6 +53,8 @@ def _pack(batch: Batch, client: Path, where: Mapping[str, str]) -> None:
     packed = batch.pack_for_client(client, where=where)
     click.echo(client)
     click.echo(f"{counted(packed.videos, 'video')} packed, with a page: open report.html in it.", err=True)
+    if packed.unfinished:
+        click.echo(f"{counted(packed.unfinished, 'job')} not done, and so without a video in it.", err=True)
     if packed.suspects:
         click.echo(
             f"Look at {packed.suspects:,} of them before you send it: `status` and report.html say why.", err=True

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 
 
-@click.command()
+@click.command(short_help="Find out what became of unclear jobs.")
 @batch_argument
 @keys_argument
 @place_options

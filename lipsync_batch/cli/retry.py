@@ -9,7 +9,7 @@ import click
 from lipsync_batch.cli.options import batch_argument, keys_argument, place_options, where_option
 
 
-@click.command()
+@click.command(short_help="Take failed jobs up again.")
 @batch_argument
 @keys_argument
 @place_options
@@ -34,8 +34,11 @@ def retry(
 
     found = Batch.find_existing(batch, out=out, state=state)
     again = found.retry(keys, where=where, pay_again=pay_again)
-    click.echo(f"{again.polled:,} to be polled again, {again.resubmitted:,} to be submitted again.")
     folder = found.location.folder.root
+    if not (again.polled or again.resubmitted or again.paid_again or again.left):
+        click.echo("None of them has failed: nothing was changed.")
+        return
+    click.echo(f"{again.polled:,} to be polled again, {again.resubmitted:,} to be submitted again.")
     if again.paid_again:
         click.echo(f"{again.paid_again:,} to be submitted anew, and paid for again.")
     if again.left:

@@ -43,7 +43,9 @@ HEADINGS = {
 @click.option("--max-in-flight", type=int, help="Generations alive at the provider at once.  [default: 20]")
 @click.option("--downloads", type=int, help="Files fetched at once.  [default: 4]")
 @click.option("--typical-seconds", help="How long a generation takes.  [default: learned]")
-@click.option("--patience", help="End when nothing has moved for so long.  [default: 1h]")
+@click.option(
+    "--patience", help="End when only work over an hour old is left and nothing moves so long.  [default: 1h]"
+)
 @click.option("--resolve-for", help="Look unclear submits up for so long once all else is done.  [default: 2m]")
 @click.option("--check", type=click.Choice(["media", "size"]), help="How a finished file is checked.  [default: media]")
 @click.option("--verify", is_flag=True, help="Read finished files again and compare their checksums.")

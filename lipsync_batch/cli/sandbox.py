@@ -55,7 +55,7 @@ def fault_options(command: Command) -> Command:
     return command
 
 
-@click.command()
+@click.command(short_help="Serve the same API on this machine.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; any key may spend there.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes a free one.  [default: 0]")
 @click.option(

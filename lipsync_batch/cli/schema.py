@@ -7,7 +7,7 @@ import json
 import click
 
 
-@click.command()
+@click.command(short_help="Print the JSON Schema of manifests.")
 @click.option("--provider", default="aimlapi", metavar="NAME", help="Whose speakers it names.  [default: aimlapi]")
 def schema(provider: str) -> None:
     """Print the JSON Schema of manifests, for editors."""

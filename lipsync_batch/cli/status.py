@@ -12,7 +12,7 @@ from lipsync_batch.cli import known
 from lipsync_batch.cli.options import batch_argument, place_options, where_option
 
 
-@click.command()
+@click.command(short_help="Where it stands, what is wrong, what to do.")
 @batch_argument
 @click.argument("key", required=False, shell_complete=known.keys)
 @place_options

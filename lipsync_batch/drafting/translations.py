@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from lipsync_batch.capabilities import LIP_SYNC
@@ -59,6 +60,8 @@ def draft_of_sheet(path: Path) -> Draft:
         )
     row = _how_rows_are_called(clips)
     speaker = next((column for column in columns if _names_speakers(table, column, clips)), None)
+    if speaker:
+        left_out += _no_speakers(table, speaker, clips)
     strangers = [column for column in columns if column not in languages and column != speaker]
     return Draft(
         folder=path.parent,
@@ -156,9 +159,20 @@ def _how_rows_are_called(clips: Sequence[_Clip]) -> str:
 
 
 def _names_speakers(table: Table, column: str, clips: Sequence[_Clip]) -> bool:
-    """Whether a column says who speaks, for every clip."""
-    can_be_quoted = not set('"{}') & set(column)
-    return can_be_quoted and all(_cell(table, table.rows[clip.row], column) in LIP_SYNC.speakers for clip in clips)
+    """Whether a column says who speaks, at least of most clips: what else is in it are mistakes then."""
+    if set('"{}') & set(column):
+        return False  # it cannot be quoted in a template
+    known = sum(_cell(table, table.rows[clip.row], column) in LIP_SYNC.speakers for clip in clips)
+    return 2 * known > len(clips)
+
+
+def _no_speakers(table: Table, column: str, clips: Sequence[_Clip]) -> Iterator[str]:
+    """The cells of a column of speakers that name none: `plan` refuses their rows."""
+    for clip in clips:
+        if (cell := _cell(table, table.rows[clip.row], column)) not in LIP_SYNC.speakers:
+            close = get_close_matches(cell, LIP_SYNC.speakers, 1)
+            meant = f'; did you mean "{close[0]}"?' if close else ""
+            yield f'row "{clip.row}": "{cell}" in the column "{column}" is no speaker{meant}'
 
 
 def _entries(

@@ -34,6 +34,8 @@ class Packed:
     """What is in the ZIP, and what whoever sends it should know."""
 
     videos: int = 0
+    unfinished: int = 0
+    """Jobs that are not done: the page shows them without a video."""
     missing: int = 0
     """Finished videos whose files are not in their places: the page calls them pending."""
     suspects: int = 0
@@ -65,6 +67,7 @@ class _Packer:
             overview = Overview(posters=posters)
             deque(overview.watching(self._stripped()), maxlen=0)
             counts = dict.fromkeys(State, 0) | overview.states
+            self._packed.unfinished = sum(counts.values()) - counts[State.DONE] - self._packed.missing
             page = Page(
                 name=self._name,
                 batch=None,

@@ -277,7 +277,7 @@ class SubmitLane:
                 fingerprint=fingerprint,
                 client_request_id=request_id,
                 generation_id=answer.generation_id,
-                name=turn.last_output,
+                name=turn.name,
                 accepted_at=accepted_at,
                 provider_errors=turn.provider_errors,
                 link_refreshes=0,

@@ -18,6 +18,11 @@ from lipsync_batch.store.rows import pair_from_row
 
 PAIR = "p.fingerprint, p.video, p.speech, p.take, p.model, p.video_sha256, p.audio_sha256"
 
+NAME = (
+    "coalesce((SELECT key FROM jobs AS j WHERE j.fingerprint = p.fingerprint ORDER BY position LIMIT 1), last_output)"
+)
+"""What people know a pair `p` by: the key of the first job that wants it; of rows that are gone, where it stood."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
@@ -138,7 +143,7 @@ class LaneReads(FileReads):
             f"""
             SELECT {PAIR}, p.body_cuts, p.provider_errors, p.last_output,
                 CAST(ceil(coalesce(p.estimate, 0) * :dearer) AS INTEGER) AS reserve,
-                (SELECT key FROM jobs AS j WHERE j.fingerprint = p.fingerprint ORDER BY position LIMIT 1) AS name,
+                {NAME} AS name,
                 (SELECT coalesce(max(attempt), 0) + 1 FROM generations AS g WHERE g.fingerprint = p.fingerprint) AS turn
             FROM pairs AS p
             WHERE p.state = 'pending' AND p.wanted = 1 AND {SELECTED}
@@ -152,7 +157,7 @@ class LaneReads(FileReads):
         return [
             Turn(
                 pair=pair_from_row(row),
-                name=row["name"] or row["fingerprint"],
+                name=row["name"],
                 attempt=row["turn"],
                 reserve=row["reserve"],
                 body_cuts=row["body_cuts"],
@@ -181,7 +186,7 @@ class LaneReads(FileReads):
         rows = self._rows(
             f"""
             SELECT p.fingerprint, p.link, p.link_bytes, p.sha256, p.bytes, p.link_refreshes, p.speech_seconds,
-                p.last_output, g.attempt, g.generation_id, (
+                p.last_output, {NAME} AS name, g.attempt, g.generation_id, (
                     SELECT json_group_array(output) FROM (
                         SELECT output FROM jobs AS j WHERE j.fingerprint = p.fingerprint ORDER BY position
                     )
@@ -198,7 +203,7 @@ class LaneReads(FileReads):
                 fingerprint=row["fingerprint"],
                 attempt=row["attempt"],
                 generation_id=row["generation_id"],
-                name=row["last_output"],
+                name=row["name"],
                 link=row["link"],
                 link_bytes=row["link_bytes"],
                 sha256=row["sha256"],
@@ -225,7 +230,7 @@ class LaneReads(FileReads):
         """Submits that may have been accepted, oldest first."""
         rows = self._rows(
             f"""
-            SELECT p.fingerprint, p.last_output, g.client_request_id, g.intended_at, g.reserve
+            SELECT p.fingerprint, {NAME} AS name, g.client_request_id, g.intended_at, g.reserve
             FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
             WHERE p.state = '{State.UNCLEAR}' ORDER BY g.intended_at
             """
@@ -234,7 +239,7 @@ class LaneReads(FileReads):
             Doubt(
                 fingerprint=row["fingerprint"],
                 client_request_id=row["client_request_id"],
-                name=row["last_output"],
+                name=row["name"],
                 intended_at=from_iso(row["intended_at"]),
                 reserve=row["reserve"],
             )
@@ -327,8 +332,8 @@ class LaneReads(FileReads):
         return [row["seconds"] for row in rows][::-1]
 
 
-_FLIGHT = """
-    SELECT p.fingerprint, p.provider_errors, p.link_refreshes, p.last_output,
+_FLIGHT = f"""
+    SELECT p.fingerprint, p.provider_errors, p.link_refreshes, {NAME} AS name,
         g.client_request_id, g.generation_id, g.accepted_at, max(g.reserve, coalesce(g.quote, 0)) AS held,
         (g.finished_at IS NOT NULL OR coalesce(g.settled, 0) > 0) AS charged
     FROM pairs AS p JOIN generations AS g ON g.fingerprint = p.fingerprint AND g.live = 1
@@ -340,7 +345,7 @@ def _flight(row: sqlite3.Row) -> Flight:
         fingerprint=row["fingerprint"],
         client_request_id=row["client_request_id"],
         generation_id=row["generation_id"],
-        name=row["last_output"],
+        name=row["name"],
         accepted_at=from_iso(row["accepted_at"]),
         provider_errors=row["provider_errors"],
         link_refreshes=row["link_refreshes"],
