@@ -30,6 +30,8 @@ from lipsync_batch.looking import looking
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.plan import Plan, Planner
 from lipsync_batch.providers.plugins import BUILT_IN, capabilities_of
+from lipsync_batch.rebuilding import Rebuilder, Rebuilt, Wishes
+from lipsync_batch.rebuilding.reported import head_of
 from lipsync_batch.remedies import Again, Redone
 from lipsync_batch.report import Packed, Paths, Posters, write_client_zip, write_reports
 from lipsync_batch.resolving import Resolved
@@ -157,9 +159,49 @@ class Batch:
         batch.location.must_exist()
         return batch
 
+    @classmethod
+    def find_lost(
+        cls,
+        target: Path | str,
+        *,
+        out: Path | None = None,
+        state: Path | None = None,
+        sandbox: bool = False,
+        flags: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Batch:
+        """The same for a batch whose jobs.db is gone or damaged; a rehearsal where nothing else is left of it.
+
+        A batch folder tells its manifest by its report.json. UsageError where it has none.
+        """
+        target = Path(target)
+        if target.is_dir():
+            report = target / "report.json"
+            if not report.is_file():
+                raise UsageError(
+                    f"{target}: there is no report.json in it that names its manifest",
+                    hint=f"Name the manifest: lipsync-batch rebuild MANIFEST --out {target}",
+                )
+            manifest = (target / head_of(report).manifest).resolve()
+            sandbox = sandbox or target.resolve().name.endswith(location.SANDBOX_ENDING)
+            return cls.find(manifest, out=target, state=state, sandbox=sandbox, flags=flags, environ=environ)
+        batch = cls.find(target, out=out, state=state, sandbox=sandbox, flags=flags, environ=environ)
+        if out is None and not sandbox and not batch.location.was_begun:
+            rehearsal = cls.find(target, state=state, sandbox=True, flags=flags, environ=environ)
+            return rehearsal if rehearsal.location.was_begun else batch
+        return batch
+
     @property
     def provider(self) -> str:
         """The name of who makes its videos: what the settings say, else whom it was begun with, else aimlapi."""
+        asked = self._provider_without_ledger() if self._sandbox else self.settings.provider
+        if asked is None and self.location.exists:
+            bound = Store.provider_of(self.location.database, self._clock)
+            asked = None if bound == account.SANDBOX else bound
+        return asked or BUILT_IN
+
+    def _provider_without_ledger(self) -> str:
+        """What the settings say, else aimlapi. UsageError where that cannot be rehearsed, and shall be."""
         asked = self.settings.provider
         if self._sandbox:
             if asked not in (None, BUILT_IN):
@@ -168,9 +210,6 @@ class Batch:
                     hint=f"Leave --sandbox away, or rehearse it as {BUILT_IN} takes it: --provider {BUILT_IN}.",
                 )
             return BUILT_IN
-        if asked is None and self.location.exists:
-            bound = Store.provider_of(self.location.database, self._clock)
-            asked = None if bound == account.SANDBOX else bound
         return asked or BUILT_IN
 
     # Verbs
@@ -196,6 +235,8 @@ class Batch:
         with closing(store):
             if (record := store.reads.bound()) is not None:
                 public.check(record, self.location)
+            else:
+                location.must_be_untouched(self.location)  # it would tell of what was paid for as of something new
             takes = capabilities_of(provider)
             planner = Planner(manifest, store, self.settings, takes, told=told)
             planner.stage()
@@ -310,6 +351,22 @@ class Batch:
             Posters(root).make(source.videos())
             with disk_faults(target):
                 return write_client_zip(source, root, target, name=target.stem, written_at=self._clock.utc())
+
+    def rebuild(self, wishes: Wishes | None = None, *, say: Callable[[str], None] = lambda _: None) -> Rebuilt:
+        """Make a lost or damaged jobs.db again, so that what was paid for is not paid for again. Submits nothing.
+
+        BatchError where it is whole; ActionNeededError where a person must be asked, and is not.
+        """
+        return Rebuilder(
+            self.location,
+            manifest=self._sound_manifest(),
+            settings=self.settings,
+            environ=self._environ,
+            provider=self._provider_without_ledger(),
+            sandbox=self._sandbox,
+            wishes=wishes or Wishes(),
+            say=say,
+        ).run()
 
     def retry(
         self, keys: Sequence[str] = (), *, where: Mapping[str, str] | None = None, pay_again: bool = False

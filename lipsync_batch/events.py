@@ -25,13 +25,15 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStarted(Event):
-    """`pairs` counts the pairs that jobs want, by state; `jobs` the jobs."""
+    """`pairs` counts the pairs that jobs want, by state; `jobs` the jobs. `origin` is where its money goes to."""
 
     batch_id: str
     resumed: bool
     folder: str
     jobs: int
     pairs: dict[State, int]
+    provider: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -38,9 +38,15 @@ class Location:
     def exists(self) -> bool:
         return self.database.exists()
 
+    @property
+    def was_begun(self) -> bool:
+        """Whether anything is left of a run: a ledger, a log or a report."""
+        return self.exists or _trace(self) is not None
+
     def must_exist(self) -> None:
-        """BatchError where nothing was run yet."""
+        """BatchError where nothing was run yet, or where the ledger of what was run is gone."""
         if not self.exists:
+            must_be_untouched(self)
             raise BatchError(
                 f"{self.named}: nothing was run yet (there is no {self.database})",
                 hint=f"`lipsync-batch run {self.named}` makes the batch; if it is elsewhere, name its folder instead.",
@@ -72,14 +78,27 @@ def prepare(location: Location) -> None:
     BatchError where that is no place for a ledger, or where the ledger of what was paid for has gone; DiskError where
     no disk has room.
     """
-    folder = location.folder
     must_be_local(location)
-    if not location.exists and (trace := _trace(location)) is not None:
+    if not location.exists:
+        must_be_untouched(location)
+    make_folders(location)
+
+
+def must_be_untouched(location: Location) -> None:
+    """BatchError where a batch was run, whose ledger is gone or empty."""
+    if (trace := _trace(location)) is not None:
         raise BatchError(
-            f"{folder.root}: a batch was run here ({trace.name} is there), but its ledger {location.database} is gone: "
-            "what was paid for is not known any more",
-            hint="Put jobs.db back, or mount the disk that it is on. To pay for everything anew: another --out.",
+            f"{location.folder.root}: a batch was run here ({trace.name} is there), but its ledger "
+            f"{location.database} is gone: what was paid for is not known any more",
+            hint=f"`lipsync-batch rebuild {location.named}` makes it again from {trace.name}, the manifest and the "
+            "provider's records. Or put jobs.db back, or mount the disk that it is on. To pay for everything anew: "
+            "another --out.",
         )
+
+
+def make_folders(location: Location) -> None:
+    """Make the folders of a batch, whatever was there; see `prepare`."""
+    folder = location.folder
     try:
         folder.root.mkdir(parents=True, exist_ok=True)
         folder.state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -141,7 +160,9 @@ def _of_folder(root: Path) -> Location:
     if not location.exists:
         raise UsageError(
             f"{root}: a folder, but not of a batch (there is no {location.database})",
-            hint="Name a manifest, or the folder that `run` made for it.",
+            hint="Name a manifest, or the folder that `run` made for it. If it is gone: `lipsync-batch rebuild`."
+            if _trace(location) is not None
+            else "Name a manifest, or the folder that `run` made for it.",
         )
     return location
 

@@ -158,6 +158,8 @@ class Session:
             location.prepare(place)
             self._lock = stack.enter_context(lock.held(place.folder.state))
             store = stack.enter_context(closing(Store.open(place.database, self._clock)))
+            if store.reads.bound() is None:
+                location.must_be_untouched(place)  # a file of no bytes, say, in the place of a ledger
             log = stack.enter_context(RunLog(place.folder.state / "run.log", self._clock))
             try:
                 planner = self._stage(store)

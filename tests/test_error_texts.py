@@ -168,7 +168,10 @@ TEXTS: dict[type[LipsyncBatchError], Text] = {
     errors.DamagedError: Text(
         damaged,
         2,
-        ("_batch/jobs.db: not a database that can be used", "Hint: Put a copy of jobs.db back in its place"),
+        (
+            "_batch/jobs.db: not a database that can be used",
+            "Hint: Have it made again: `lipsync-batch rebuild MANIFEST`",
+        ),
     ),
     errors.UnreachableError: Text(
         unreachable,

@@ -98,7 +98,7 @@ def fail_each(
             assert ended.code in codes or (ended.code == 2 and nth.fault is malformed), case
             if failing is not failing_http:
                 assert str(trial.out) in ended.said, case
-                assert "run the same command again" in ended.said or "Put a copy" in ended.said, case
+                assert "run the same command again" in ended.said or "lipsync-batch rebuild" in ended.said, case
         again = trial.run()
         assert again.code == 0, f"{case}; then {again}"
         trial.assert_whole()

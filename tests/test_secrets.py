@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ CASES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("report", "spring.csv", "--where", "language=en"),
         ("report", "spring.csv", "--client", "for-client.zip"),
     ),
+    "rebuild": (("rebuild", "spring.csv", "--yes"),),
     "sandbox": (("sandbox", "--with-parent"),),
     "schema": (("schema",),),
     "completion": (("completion", "bash"),),
@@ -253,9 +254,25 @@ def write_manifests(folder: Path) -> None:
     (folder / "rehearsal.csv").write_text(f"{header}\nhello,clip.mp4,Hello,Emily,en\n", encoding="utf-8")
 
 
+@contextmanager
+def lost(state: Path) -> Iterator[None]:
+    """A batch without its jobs.db. What is made in its place is kept as well."""
+    for name in ("found", "rebuilt"):
+        (state / name).mkdir()
+    for path in state.glob("jobs.db*"):
+        path.rename(state / "found" / path.name)
+    yield
+    for path in state.glob("jobs.db*"):
+        path.rename(state / "rebuilt" / path.name)
+    assert (state / "rebuilt" / "jobs.db").exists(), "nothing was rebuilt"
+    for path in (state / "found").iterdir():
+        path.rename(state / path.name)
+
+
 @pytest.fixture
-def evidence(tmp_path: Path) -> Evidence:
+def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evidence:
     """Everything that the program does, done once."""
+    monkeypatch.setattr("lipsync_batch.rebuilding.records.PAUSES", (0.0,))
     folder = tmp_path / "project"
     for name in ("home", "tmp"):
         (folder / name).mkdir(parents=True)
@@ -270,8 +287,9 @@ def evidence(tmp_path: Path) -> Evidence:
             hostile.over.set()
         rehearsed(observer)
         for command in COMMANDS:
-            for arguments in CASES[command]:
-                observer.call(*arguments)
+            with lost(folder / "out" / "spring" / "_batch") if command == "rebuild" else nullcontext():
+                for arguments in CASES[command]:
+                    observer.call(*arguments)
         observer.evidence.keys_at_api |= api.keys_at_api
         observer.evidence.seen_elsewhere += hostile.seen_elsewhere
     return observer.evidence

@@ -23,7 +23,10 @@ from lipsync_batch import exits
 from lipsync_batch.errors import LipsyncBatchError
 from lipsync_batch.version import VERSION
 
-COMMANDS = ("init", "run", "plan", "status", "retry", "redo", "resolve", "report", "sandbox", "schema", "completion")
+COMMANDS = (
+    *("init", "run", "plan", "status", "retry", "redo", "resolve", "report", "rebuild"),
+    *("sandbox", "schema", "completion"),
+)
 
 
 class Group(click.Group):

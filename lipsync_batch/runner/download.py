@@ -212,7 +212,19 @@ class DownloadLane:
         context = self._context
         doubt = suspect(info.media, arrival.speech_seconds) if info.media else None
         await context.ledger.keep_file(arrival.fingerprint, info, doubt)
+        if await self._stands_already(paths[0], arrival, info):
+            discard(part)
+            await self._finish(arrival, paths)
+            return
         await self._place(arrival, paths, part, lies_alone=lies_alone)
+
+    async def _stands_already(self, path: str, arrival: Arrival, info: FileInfo) -> bool:
+        """Whether the video is there, and no other pair's: a jobs.db that was made again may not know of it."""
+        context = self._context
+        final = context.folder.path(path)
+        if not files.occupied(final) or context.reads.output_owner(path) not in (None, arrival.fingerprint):
+            return False
+        return await context.clock.in_thread(files.matches, final, size=info.bytes, sha256=info.sha256)
 
     async def _place(self, arrival: Arrival, paths: tuple[str, ...], part: Path, *, lies_alone: bool = False) -> None:
         if any(files.occupied(self._context.folder.path(path)) for path in paths):

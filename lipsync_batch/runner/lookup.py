@@ -20,8 +20,37 @@ CLOCK_SKEW = timedelta(minutes=10)
 """How far the provider's clock may be from ours, either way."""
 
 
-class LogSearch:
+class LogReader:
     """Reads the log page by page, under its own limit besides that of the account."""
+
+    def __init__(self, provider: Provider, throttle: Throttle, clock: Clock) -> None:
+        self._provider = provider
+        self._throttle = throttle
+        self._log_throttle = Throttle(clock, rate=Rate(*provider.capabilities.log_rate))
+
+    @property
+    def is_closed(self) -> bool:
+        return self._log_throttle.is_closed
+
+    async def page(self, since: datetime, until: datetime, offset: int) -> LogPage | Throttled | Denied | Unavailable:
+        """One page, once its turn has come. A 429 holds up the next one: polls and submits go on."""
+        of_log = await self._log_throttle.acquire()
+        of_account = await self._throttle.acquire()
+        try:
+            page = await self._provider.find(since=since, until=until, offset=offset)
+        finally:
+            of_account.answered()
+            of_log.answered()
+        if isinstance(page, Throttled):
+            self._log_throttle.refused(of_log, page.retry_after)
+        elif isinstance(page, LogPage):
+            self._log_throttle.accepted(of_log)
+            self._throttle.accepted(of_account)
+        return page
+
+
+class LogSearch:
+    """Looks for submits in the log."""
 
     def __init__(
         self,
@@ -31,9 +60,7 @@ class LogSearch:
         found: Callable[[Doubt, LogRow], Awaitable[None]],
     ) -> None:
         """`found` is told of each row that is about one of the doubts; a page may repeat a row of another one."""
-        self._provider = provider
-        self._throttle = throttle
-        self._log_throttle = Throttle(clock, rate=Rate(*provider.capabilities.log_rate))
+        self._reader = LogReader(provider, throttle, clock)
         self._clock = clock
         self._found = found
         self.denied: str | None = None
@@ -48,8 +75,8 @@ class LogSearch:
         newest = max(doubt.intended_at for doubt in doubts.values())
         until = min(self._clock.utc() + CLOCK_SKEW, newest + LONGEST_SUBMIT)
         offset: int | None = 0
-        while offset is not None and not self._log_throttle.is_closed:
-            match await self._page(since, until, offset):
+        while offset is not None and not self._reader.is_closed:
+            match await self._reader.page(since, until, offset):
                 case LogPage(rows=rows, next_offset=next_offset):
                     for row in rows:
                         if (doubt := doubts.get(row.client_request_id)) is not None:
@@ -60,18 +87,3 @@ class LogSearch:
                 case Denied(message=message):
                     self.denied = message
                     return
-
-    async def _page(self, since: datetime, until: datetime, offset: int) -> LogPage | Throttled | Denied | Unavailable:
-        of_log = await self._log_throttle.acquire()
-        of_account = await self._throttle.acquire()
-        try:
-            page = await self._provider.find(since=since, until=until, offset=offset)
-        finally:
-            of_account.answered()
-            of_log.answered()
-        if isinstance(page, Throttled):
-            self._log_throttle.refused(of_log, page.retry_after)  # its limit is its own: polls and submits go on
-        elif isinstance(page, LogPage):
-            self._log_throttle.accepted(of_log)
-            self._throttle.accepted(of_account)
-        return page

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from lipsync_batch.clock import iso
 from lipsync_batch.events import Noticed
 from lipsync_batch.providers.base import Charge, ChargePage, Denied, Throttled, Unavailable
 from lipsync_batch.runner.context import Context
@@ -57,13 +56,4 @@ async def settle(context: Context) -> None:
 
 async def _keep(context: Context, charges: Sequence[Charge]) -> None:
     if charges:
-        await context.ledger.charged(
-            [
-                Charged(
-                    generation_id=charge.generation_id,
-                    charged_at=iso(charge.created) if charge.created else "",
-                    cost=charge.cost,
-                )
-                for charge in charges
-            ]
-        )
+        await context.ledger.charged(list(map(Charged.of, charges)))

@@ -119,6 +119,8 @@ class Work:
                 folder=str(self._folder.root),
                 jobs=reads.job_count(),
                 pairs=reads.pair_counts(),
+                provider=record.provider,
+                origin=record.origin,
             )
         )
         stop = Stop(self._events)

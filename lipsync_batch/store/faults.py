@@ -47,7 +47,8 @@ def damaged(path: str, error: sqlite3.Error) -> DamagedError:
     """For a jobs.db that SQLite cannot make sense of."""
     return DamagedError(
         f"{path}: not a database that can be used ({error})",
-        hint="Put a copy of jobs.db back in its place; without it the batch no longer knows what was paid for.",
+        hint="Have it made again: `lipsync-batch rebuild MANIFEST`. A copy of jobs.db in its place does not know what "
+        "was submitted since it was made.",
     )
 
 

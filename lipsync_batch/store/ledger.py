@@ -13,6 +13,7 @@ from typing import Any
 
 from lipsync_batch.clock import Clock, iso
 from lipsync_batch.jobs import MOVES, FileInfo, Pair, State
+from lipsync_batch.providers.base import Charge
 from lipsync_batch.store.rows import dumps
 from lipsync_batch.store.writer import Statement, Writer
 
@@ -35,6 +36,14 @@ class Charged:
     charged_at: str
     """As `iso`; empty where the account does not say."""
     cost: int
+
+    @classmethod
+    def of(cls, charge: Charge) -> Charged:
+        return cls(
+            generation_id=charge.generation_id,
+            charged_at=iso(charge.created) if charge.created else "",
+            cost=charge.cost,
+        )
 
 
 SPENT = ("unclear", "accepted", "finished", "given_up")
@@ -124,21 +133,12 @@ class Ledger:
     ) -> None:
         """The provider has the generation, since `at` or now: from here on it is polled, whatever happens."""
         accepted_at = iso(at) if at is not None else self._now()
-        line = dumps(
-            {
-                "at": accepted_at,
-                "event": "accepted",
-                "client_request_id": client_request_id,
-                "id": generation_id,
-                "quote": quote,
-            }
-        )
         await self._writer.put(
             self._move(fingerprint, old, State.SUBMITTED, link=None, link_refreshes=0, **NO_ERROR),
             self._generation(
                 client_request_id, generation_id=generation_id, quote=quote, accepted_at=accepted_at, outcome="accepted"
             ),
-            lines=[line],
+            lines=[_accepted_line(client_request_id, generation_id, quote=quote, at=accepted_at)],
         )
 
     async def not_taken(
@@ -381,6 +381,7 @@ class Ledger:
         Where nothing else was tried since, nothing is paid a second time: a pair that was to be sent again is polled
         instead, and one that was given up is polled after a `retry`.
         """
+        now = self._now()
         columns = {
             "id": client_request_id,
             "generation_id": generation_id,
@@ -388,7 +389,7 @@ class Ledger:
             "failed": State.FAILED,
             "pending": State.PENDING,
             "submitted": State.SUBMITTED,
-            "now": self._now(),
+            "now": now,
         }
         await self._writer.put(
             Statement(
@@ -415,6 +416,7 @@ class Ledger:
                 """,
                 columns,
             ),
+            lines=[_accepted_line(client_request_id, generation_id, quote=None, at=now)],
         )
 
     async def redo(self, old: str, new: Pair, *, reason: str) -> None:
@@ -484,6 +486,12 @@ _FAILED = "fingerprint = :fingerprint AND state = :failed"
 _AGAIN = """
 UPDATE pairs SET error_code = NULL, error_message = NULL, error_raw = NULL, updated_at = :now,
     link = NULL, link_refreshes = 0, provider_errors = 0, body_cuts = 0, state ="""
+
+
+def _accepted_line(client_request_id: str, generation_id: str, *, quote: int | None, at: str) -> str:
+    """What run.log says of an answer; `RunLog.accepted` and `rebuild` read it."""
+    ours = {"client_request_id": client_request_id}
+    return dumps({"at": at, "event": "accepted", **ours, "id": generation_id, "quote": quote})
 
 
 def _gone(path: str) -> Statement:

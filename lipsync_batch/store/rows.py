@@ -10,6 +10,7 @@ from json.encoder import encode_basestring as quoted
 from pathlib import Path
 
 from lipsync_batch.clock import from_iso
+from lipsync_batch.inputs import FINGERPRINT_VERSION
 from lipsync_batch.jobs import Audio, DataUri, Link, LocalFile, Pair, Source, Speech, Text
 
 
@@ -56,6 +57,10 @@ def labels_to_json(labels: Mapping[str, str]) -> str:
 
 PAIR_COLUMNS = ("fingerprint", "model", "take", "video", "speech", "video_sha256", "audio_sha256")
 """The columns of `pairs` that say what the pair is."""
+
+
+SHORT = len(FINGERPRINT_VERSION) + 1 + 24
+"""Characters of a fingerprint that stand in a client request id. Other records than ours know no more of it."""
 
 
 def pair_values(pair: Pair) -> tuple[object, ...]:

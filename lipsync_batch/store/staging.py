@@ -21,7 +21,7 @@ from lipsync_batch.jobs import Job, Pair, Place, Selection, State
 from lipsync_batch.store.changed_inputs import COMPARED, OLD, Input, changed_inputs
 from lipsync_batch.store.labels import no_such_jobs, no_such_label
 from lipsync_batch.store.query import chosen
-from lipsync_batch.store.rows import PAIR_COLUMNS, dumps, labels_to_json, pair_values
+from lipsync_batch.store.rows import PAIR_COLUMNS, SHORT, dumps, labels_to_json, pair_values
 
 CHUNK = 1_000
 CACHE_KIB = 40 * 1024
@@ -217,6 +217,8 @@ class Staging:
     def flush(self) -> None:
         """That was the last job: from here on questions can be asked."""
         self._write()
+        if self._number("SELECT EXISTS (SELECT 1 FROM pairs WHERE length(fingerprint) = :short)", short=SHORT):
+            self._connection.execute(_KNOWN_IN_SHORT, {"short": SHORT})
         self._connection.execute(_BY_PAIR)
         self._repeated = [(column, what) for column, what in _NAMES if not self._is_unique(column)]
 
@@ -431,6 +433,11 @@ _DIFFERENT = """
         ) <> (jobs.output, jobs.labels, jobs.position, jobs.priority, jobs.fingerprint)
     )
 """
+# The provider's log is all that told of some pairs when jobs.db was made again, and it knows no more of their names.
+_KNOWN_IN_SHORT = """
+    UPDATE temp.staged SET fingerprint = substr(fingerprint, 1, :short)
+    WHERE substr(fingerprint, 1, :short) IN (SELECT fingerprint FROM pairs WHERE length(fingerprint) = :short)
+"""
 _UPSERT_PAIRS = f"""
     INSERT INTO pairs (
         fingerprint, state, model, take, video, speech, video_sha256, audio_sha256, speech_seconds, billable_seconds,
@@ -441,7 +448,10 @@ _UPSERT_PAIRS = f"""
     FROM ({_PAIRS}) AS t CROSS JOIN temp.staged AS s ON s.position = t.position WHERE TRUE
     ON CONFLICT (fingerprint) DO UPDATE SET
         wanted = 1, video = excluded.video, speech = excluded.speech, position = excluded.position,
-        priority = excluded.priority, last_output = excluded.last_output
+        priority = excluded.priority, last_output = excluded.last_output, take = excluded.take,
+        video_sha256 = excluded.video_sha256, audio_sha256 = excluded.audio_sha256,
+        speech_seconds = excluded.speech_seconds, billable_seconds = excluded.billable_seconds,
+        upload_bytes = excluded.upload_bytes
     WHERE (wanted, video, speech, pairs.position, pairs.priority, last_output)
         <> (1, excluded.video, excluded.speech, excluded.position, excluded.priority, excluded.last_output)
 """

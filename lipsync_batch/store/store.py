@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -17,6 +18,7 @@ from lipsync_batch.store.inputs import InputCache
 from lipsync_batch.store.intake import Intake, keep
 from lipsync_batch.store.ledger import Ledger
 from lipsync_batch.store.reads import Reads
+from lipsync_batch.store.recovery import Recovery
 from lipsync_batch.store.staging import Staging
 from lipsync_batch.store.writer import GroupWriter, InlineWriter, Writer
 from lipsync_batch.version import VERSION
@@ -64,6 +66,10 @@ class Store:
             record = store.reads.bound()
         return None if record is None else record.provider
 
+    def is_sound(self) -> bool:
+        """Whether every page of the file can be made sense of. Reads all of it."""
+        return bool(next(self._database.query("PRAGMA quick_check(1)"))["quick_check"] == "ok")
+
     def close(self) -> None:
         self._database.close()
 
@@ -71,14 +77,22 @@ class Store:
         """Empty temporary tables for one manifest."""
         return Staging(self._database.conn)
 
-    def bind(self, *, provider: str, origin: str, manifest: str) -> BatchRecord:
-        """Say, once and for all, what this new batch belongs to."""
+    def bind(
+        self,
+        *,
+        provider: str,
+        origin: str,
+        manifest: str,
+        batch_id: str | None = None,
+        created_at: datetime | None = None,
+    ) -> BatchRecord:
+        """Say, once and for all, what this new batch belongs to. One that is made again keeps its id."""
         record = BatchRecord(
-            batch_id=secrets.token_hex(6),
+            batch_id=batch_id or secrets.token_hex(6),
             provider=provider,
             origin=origin,
             manifest=manifest,
-            created_at=self._clock.utc(),
+            created_at=created_at or self._clock.utc(),
         )
         with self._database.atomic():
             self._database.execute(
@@ -92,6 +106,16 @@ class Store:
                 },
             )
         return record
+
+    def recovery(self) -> Recovery:
+        """Empty temporary tables for what other records tell of this batch."""
+        return Recovery(self._database.conn)
+
+    @contextmanager
+    def together(self) -> Iterator[str]:
+        """All of the block's writes or none of them; yields the instant now, as jobs.db holds it."""
+        with self._database.atomic():
+            yield iso(self._clock.utc())
 
     def reconcile(self, staging: Staging, intake: Intake | None = None) -> None:
         """The manifest's jobs take the place of those that were; what was paid for stays.
