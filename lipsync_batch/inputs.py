@@ -18,7 +18,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from lipsync_batch import media
 from lipsync_batch.capabilities import LIP_SYNC, MIB, Capabilities
-from lipsync_batch.jobs import Audio, DataUri, Link, LocalFile, MediaInfo, Source, Text, Want
+from lipsync_batch.jobs import Audio, DataUri, Link, LocalFile, MediaInfo, Source, StoredObject, Text, Want
 from lipsync_batch.links import path_of, unsigned
 
 FINGERPRINT_VERSION = "v1"
@@ -35,7 +35,7 @@ _NEIGHBOURS = 5_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trouble:
-    """Why a local file cannot be used, and what would help. Reads `cause; remedy`."""
+    """Why an input cannot be used, and what would help. Reads `cause; remedy`."""
 
     cause: str
     remedy: str
@@ -63,12 +63,29 @@ class FileFacts:
         return (self.inode, self.size, self.mtime_ns) == (facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectFacts:
+    """What is known of an object in a store: what its store says, for nobody has looked inside."""
+
+    url: str
+    identity: str
+    """See `StoredObject.identity`."""
+    size: int
+    """Bytes."""
+    media: MediaInfo | None = None
+    problem: str | None = None
+
+
+Facts = FileFacts | ObjectFacts
+
+
 def fingerprint(want: Want, *, video_sha256: str | None, audio_sha256: str | None) -> str:
     """`v1:` and 64 hex digits that name a pair: the same on every run, another for whatever gives another result.
 
-    The digests (hex) are those of local files, None for links and data URIs. Bytes count, not where they come from: a
-    file and a data URI of the same bytes are the same. Of a link, what remains without its signature counts. A text
-    counts in NFC, without the white space around it, since neither changes what is said.
+    The digests (hex) are those of local files, None for all else. Bytes count, not where they come from: a file and a
+    data URI of the same bytes are the same. Of a link, what remains without its signature counts; of an object in a
+    store, its name and what the store knows it by. A text counts in NFC, without the white space around it, since
+    neither changes what is said.
     """
     match want.speech:
         case Text(text=text, speaker=speaker):
@@ -88,7 +105,7 @@ def spoken(text: str) -> str:
 
 
 def identity(source: Source, sha256: str | None) -> str:
-    """What a source is, as JSON: two items of a list. `sha256` is that of a local file; see `fingerprint`."""
+    """What a source is, as JSON: items of a list. `sha256` is that of a local file; see `fingerprint`."""
     match source:
         case Link(url=url):
             return f'"link",{quoted(unsigned(url))}'
@@ -97,6 +114,9 @@ def identity(source: Source, sha256: str | None) -> str:
             return f'"bytes",{quoted(sha256)}'
         case DataUri(text=text):
             return f'"bytes",{quoted(hashlib.sha256(data_uri_bytes(text)).hexdigest())}'
+        case StoredObject(url=url, identity=known_by):
+            assert known_by is not None, "an object is named by what its store knows it by: look at it first"
+            return f'"object",{quoted(url)},{quoted(known_by)}'
 
 
 def data_uri_bytes(text: str) -> bytes:
@@ -166,15 +186,15 @@ def too_large_to_send(facts: FileFacts, capabilities: Capabilities = LIP_SYNC) -
 def warnings_for(
     want: Want,
     *,
-    video: FileFacts | None,
-    audio: FileFacts | None,
+    video: Facts | None,
+    audio: Facts | None,
     inline: bool = True,
     capabilities: Capabilities = LIP_SYNC,
 ) -> list[str]:
     """Limits of the model's maker that a pair breaks. The reseller may not hold to them, so none is an error.
 
-    `video` and `audio` are the facts of local files, None for links and data URIs. `inline` says that local files go
-    out inside the request, not as links under `media_base_url`.
+    `video` and `audio` are the facts of files and objects, None for links and data URIs. `inline` says that local files
+    go out inside the request, not as links under `media_base_url`.
     """
     found: list[str] = []
     if not _is_ordinary(want.video, video, capabilities.video_endings):
@@ -190,7 +210,7 @@ def warnings_for(
     return found
 
 
-def _is_ordinary(source: Source, facts: FileFacts | None, endings: frozenset[str]) -> bool:
+def _is_ordinary(source: Source, facts: Facts | None, endings: frozenset[str]) -> bool:
     """A link to a file with a usual ending: nothing else is known of it, so there is nothing to warn of."""
     if facts is not None or not isinstance(source, Link) or "?" in source.url or "#" in source.url:
         return False
@@ -247,7 +267,7 @@ def _folded(name: str) -> str:
 
 
 def _media_warnings(
-    kind: Kind, source: Source, facts: FileFacts | None, capabilities: Capabilities, *, inline: bool
+    kind: Kind, source: Source, facts: Facts | None, capabilities: Capabilities, *, inline: bool
 ) -> Iterator[str]:
     endings = capabilities.video_endings if kind == "video" else capabilities.audio_endings
     if (found := _odd_format(source, facts, endings)) is not None:
@@ -255,7 +275,8 @@ def _media_warnings(
     size = _size(source, facts)
     if size > capabilities.max_bytes:
         yield f"{kind}: {_mib(size)} is more than the {_mib(capabilities.max_bytes)} that the model is known to take"
-    if size > capabilities.inline_warning and (inline or isinstance(source, DataUri)):
+    goes_inside = isinstance(source, DataUri) or (inline and not isinstance(source, StoredObject))
+    if size > capabilities.inline_warning and goes_inside:
         yield f"{kind}: {_mib(size)} goes out inside the request; servers on the way may refuse it (see media_base_url)"
     if facts is None or facts.media is None:
         return
@@ -282,7 +303,7 @@ def _text_warnings(text: str, capabilities: Capabilities) -> Iterator[str]:
         )
 
 
-def _length_warnings(video: FileFacts | None, audio: FileFacts | None) -> Iterator[str]:
+def _length_warnings(video: Facts | None, audio: Facts | None) -> Iterator[str]:
     if not (video and audio and video.media and audio.media):
         return
     picture, speech = video.media.duration, audio.media.duration
@@ -290,7 +311,7 @@ def _length_warnings(video: FileFacts | None, audio: FileFacts | None) -> Iterat
         yield f"audio: its {speech:.1f} s are longer than the video's {picture:.1f} s; the end may be cut or looped"
 
 
-def _odd_format(source: Source, facts: FileFacts | None, endings: frozenset[str]) -> str | None:
+def _odd_format(source: Source, facts: Facts | None, endings: frozenset[str]) -> str | None:
     """The format of a source, by its content where that is known, else by its ending; None for a usual or no format."""
     if facts is not None and facts.media is not None:
         usual = any(ending[1:] in facts.media.container.split(",") for ending in endings)
@@ -300,6 +321,8 @@ def _odd_format(source: Source, facts: FileFacts | None, endings: frozenset[str]
             ending = path.suffix
         case Link(url=url):
             ending = _suffix(path_of(url) or "")
+        case StoredObject(url=url):
+            ending = _suffix(url)
         case DataUri():
             return None
     return None if not ending or ending.lower() in endings else ending
@@ -314,7 +337,7 @@ def _suffix(path: str) -> str:
     return name[dot:] if 0 < dot < len(name) - 1 else ""
 
 
-def _size(source: Source, facts: FileFacts | None) -> int:
+def _size(source: Source, facts: Facts | None) -> int:
     """Bytes; 0 where unknown. Those of a data URI are estimated from its text."""
     if facts is not None:
         return facts.size

@@ -64,7 +64,19 @@ class DataUri:
     text: str = field(repr=False)
 
 
-Source = LocalFile | Link | DataUri
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredObject:
+    """Media in object storage. It goes out as a link that is signed when it is needed."""
+
+    url: str
+    """`s3://bucket/key`, `gs://...` or `az://container/key`; the key as it is, with nothing escaped."""
+    identity: str | None = None
+    """What the store named it by when it was looked at (`etag:...`): another one is another object. None before."""
+    size: int | None = field(default=None, compare=False)
+    """Bytes, where they are known."""
+
+
+Source = LocalFile | Link | DataUri | StoredObject
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,15 +1,17 @@
 """A manifest against the store: what is new, changed, resuming, done or removed, and what that would cost.
 
 Looking at the inputs happens here: each local file is probed and hashed once, and known again by path, inode, size and
-time of change. Nothing is sent, and nothing is written but what was learned about files.
+time of change; each object in a store is asked for once, many at a time. Nothing is sent, and nothing is written but
+what was learned about files and objects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from lipsync_batch import inputs
@@ -18,11 +20,12 @@ from lipsync_batch.deadline import deadline
 from lipsync_batch.digest import intake_digest
 from lipsync_batch.errors import SHOWN_PROBLEMS, ManifestError, Problem
 from lipsync_batch.estimate import Estimate, Speed, estimate
-from lipsync_batch.inputs import FileFacts, Kind, Trouble
-from lipsync_batch.jobs import ALL, Audio, Job, LocalFile, Pair, Place, Selection, Source, Text, Want
+from lipsync_batch.inputs import FileFacts, Kind, ObjectFacts, Trouble
+from lipsync_batch.jobs import ALL, Audio, Job, LocalFile, Pair, Place, Selection, Source, StoredObject, Text, Want
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.providers.base import Price
 from lipsync_batch.settings import Settings
+from lipsync_batch.storage.stores import Stores
 from lipsync_batch.store import Store
 from lipsync_batch.store.intake import Intake
 from lipsync_batch.store.remedy_reads import Price as Priced
@@ -37,6 +40,8 @@ SHOWN_VALUES = 200
 """Values of a label that are told one by one."""
 SHOWN_KEYS = 5
 REMEMBERED_FILES = 10_000
+AHEAD = 1_000
+"""Rows that are read before they are taken: the objects that they name are asked for together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,16 +150,23 @@ class Planner:
         self._reading = manifest.jobs(capabilities)
         self._redone = store.reads.redone()
         self._look = lru_cache(maxsize=REMEMBERED_FILES)(self._look_at)
+        self._stores = Stores()
+        self._names_objects = False
+        self._objects: dict[str, ObjectFacts | Trouble] = {}
+        """What is known of the objects of the rows at hand."""
         self.staging = store.staging()
 
     def stage(self) -> None:
         """Read every row and look at every input. What is wrong is gathered, all of it; see `check`."""
-        for item in self._reading:
-            match item:
-                case Problem():
-                    self._report(item)
-                case Job():
-                    self._take(item)
+        items = iter(self._reading)
+        while ahead := list(islice(items, AHEAD)):
+            self._look_at_objects(ahead)
+            for item in ahead:
+                match item:
+                    case Problem():
+                        self._report(item)
+                    case Job():
+                        self._take(item)
         self.staging.flush()
         for problem in self.staging.problems(SHOWN_PROBLEMS):
             self._report(problem)
@@ -237,7 +249,7 @@ class Planner:
 
     def _intake(self) -> Intake | None:
         """What the next run may go by; None where another reading of the same files might find something else."""
-        if self._problem_count or self._went_by_memory or self._reading.asked_disk:
+        if self._problem_count or self._went_by_memory or self._reading.asked_disk or self._names_objects:
             return None
         if not all(file.is_current() for file in self._manifest.files):
             return None  # written to since it was opened: what was read is not what its digest stands for
@@ -251,8 +263,8 @@ class Planner:
     def _take(self, job: Job) -> None:
         """A job into the staging tables, or what is wrong with its inputs into the list."""
         want = job.want
-        video = self._file(want.video, "video")
-        audio = self._file(want.speech.source, "audio") if isinstance(want.speech, Audio) else None
+        video = self._known(want.video, "video")
+        audio = self._known(want.speech.source, "audio") if isinstance(want.speech, Audio) else None
         if isinstance(video, Trouble) or isinstance(audio, Trouble):
             if not self._paid_for_as_it_was(want):
                 self._reject(job, video=video, audio=audio)
@@ -268,7 +280,7 @@ class Planner:
         if self._told is not None:
             self._told(self._jobs)
 
-    def _reject(self, job: Job, **inputs: FileFacts | Trouble | None) -> None:
+    def _reject(self, job: Job, **inputs: inputs.Facts | Trouble | None) -> None:
         for kind, trouble in inputs.items():
             if isinstance(trouble, Trouble):
                 self._report(Problem(place=job.place, field=kind, cause=trouble.cause, remedy=trouble.remedy))
@@ -276,9 +288,33 @@ class Planner:
 
     # Inputs
 
-    def _file(self, source: Source, kind: Kind) -> FileFacts | Trouble | None:
-        """What is known of a local file; None for links and data URIs."""
-        return self._look(source.path, kind) if isinstance(source, LocalFile) else None
+    def _known(self, source: Source, kind: Kind) -> inputs.Facts | Trouble | None:
+        """What is known of a local file or an object; None for links and data URIs."""
+        match source:
+            case LocalFile(path=path):
+                return self._look(path, kind)
+            case StoredObject(url=url):
+                return self._objects[url]
+            case _:
+                return None
+
+    def _look_at_objects(self, items: Sequence[Job | Problem]) -> None:
+        """Ask for all objects that these rows name and that were not asked for yet."""
+        self._objects.clear()
+        unknown: dict[str, None] = {}
+        for source in _objects_of(items):
+            url = source.url
+            if source.identity is not None:  # a listing has said it all
+                self._objects[url] = ObjectFacts(url=url, identity=source.identity, size=source.size or 0)
+            elif (facts := self._store.objects.seen(url)) is not None:
+                self._objects[url] = facts
+            else:
+                unknown[url] = None
+        if unknown:
+            self._objects.update(self._stores.look_at(list(unknown)))
+        if self._objects:
+            self._names_objects = True
+            self._store.objects.keep(facts for facts in self._objects.values() if isinstance(facts, ObjectFacts))
 
     def _look_at(self, path: Path, kind: Kind) -> FileFacts | Trouble:
         facts = self._store.inputs.fresh(path, kind) or inputs.inspect(path, kind)
@@ -288,34 +324,41 @@ class Planner:
         too_large = inputs.too_large_to_send(facts, self._capabilities) if self._inline else None
         return too_large or facts
 
-    def _last_known(self, want: Want) -> tuple[FileFacts | None, FileFacts | None]:
-        """The facts of a pair's local files as they were when they were last read."""
-        known = self._store.inputs.last_known
-        video = known(want.video.path, "video") if isinstance(want.video, LocalFile) else None
+    def _last_known(self, want: Want) -> tuple[inputs.Facts | None, inputs.Facts | None]:
+        """The facts of a pair's files and objects as they were when they were last looked at."""
         speech = want.speech
-        if isinstance(speech, Audio) and isinstance(speech.source, LocalFile):
-            return video, known(speech.source.path, "audio")
-        return video, None
+        audio = self._as_it_was(speech.source, "audio") if isinstance(speech, Audio) else None
+        return self._as_it_was(want.video, "video"), audio
+
+    def _as_it_was(self, source: Source, kind: Kind) -> inputs.Facts | None:
+        match source:
+            case LocalFile(path=path):
+                return self._store.inputs.last_known(path, kind)
+            case StoredObject(url=url):
+                return self._store.objects.last_known(url)
+            case _:
+                return None
 
     def _paid_for_as_it_was(self, want: Want) -> bool:
         """Whether a pair whose inputs are gone needs them no more: the provider has it already."""
         video, audio = self._last_known(want)
-        if isinstance(want.video, LocalFile) and video is None:
+        speech = want.speech
+        if isinstance(want.video, LocalFile | StoredObject) and video is None:
             return False
-        if isinstance(want.speech, Audio) and isinstance(want.speech.source, LocalFile) and audio is None:
+        if isinstance(speech, Audio) and isinstance(speech.source, LocalFile | StoredObject) and audio is None:
             return False
         return self.staging.paid_for(self._pair(want, video, audio).fingerprint)
 
-    def _pair(self, want: Want, video: FileFacts | None, audio: FileFacts | None) -> Pair:
+    def _pair(self, want: Want, video: inputs.Facts | None, audio: inputs.Facts | None) -> Pair:
         """What a job wants: in another take, where a person had the one that the manifest names made once more."""
         pair = _pair(want, video, audio)
         while (take := self._redone.get(pair.fingerprint)) is not None:
             pair = _pair(replace(want, take=take), video, audio)
         return pair
 
-    def _facts(self, want: Want, video: FileFacts | None, audio: FileFacts | None) -> Facts:
+    def _facts(self, want: Want, video: inputs.Facts | None, audio: inputs.Facts | None) -> Facts:
         seconds = audio.media.duration if audio and audio.media else None
-        size = (video.size if video else 0) + (audio.size if audio else 0)
+        size = sum(facts.size for facts in (video, audio) if isinstance(facts, FileFacts))
         return Facts(
             speech_seconds=seconds,
             billable_seconds=self._billable_seconds(want, seconds),
@@ -353,9 +396,27 @@ def _part(share: Share, price: Price | None) -> Part:
     )
 
 
-def _pair(want: Want, video: FileFacts | None, audio: FileFacts | None) -> Pair:
-    video_sha256 = video.sha256 if video else None
-    audio_sha256 = audio.sha256 if audio else None
+def _objects_of(items: Iterable[Job | Problem]) -> Iterator[StoredObject]:
+    for item in items:
+        if isinstance(item, Job):
+            if isinstance(item.want.video, StoredObject):
+                yield item.want.video
+            if isinstance(item.want.speech, Audio) and isinstance(item.want.speech.source, StoredObject):
+                yield item.want.speech.source
+
+
+def _as_seen(facts: ObjectFacts) -> StoredObject:
+    """An object as a pair holds it: with what its store knows it by."""
+    return StoredObject(url=facts.url, identity=facts.identity, size=facts.size)
+
+
+def _pair(want: Want, video: inputs.Facts | None, audio: inputs.Facts | None) -> Pair:
+    if isinstance(video, ObjectFacts):
+        want = replace(want, video=_as_seen(video))
+    if isinstance(audio, ObjectFacts):
+        want = replace(want, speech=Audio(source=_as_seen(audio)))
+    video_sha256 = video.sha256 if isinstance(video, FileFacts) else None
+    audio_sha256 = audio.sha256 if isinstance(audio, FileFacts) else None
     return Pair(
         fingerprint=inputs.fingerprint(want, video_sha256=video_sha256, audio_sha256=audio_sha256),
         video=want.video,

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from lipsync_batch import account, exits, location, lock, remedies
@@ -43,6 +44,7 @@ from lipsync_batch.runner.fetchers import ProcessFetcher
 from lipsync_batch.runner.work import Work
 from lipsync_batch.settings import NOTIFY, Settings, addresses, metrics_path, secrets_of, without_accounts
 from lipsync_batch.standing import Standing
+from lipsync_batch.storage.presigned import Presigner
 from lipsync_batch.store import Store
 from lipsync_batch.store.reads import Reads
 from lipsync_batch.telling import Telling
@@ -301,11 +303,18 @@ class Session:
         return self._end(store, number, reason)
 
     async def _lanes(self, store: Store, payee: Account, log: RunLog, number: int, *, resumed: bool) -> StopReason:
-        settings = self._settings
+        settings, options = self._settings, self._options()
+
+        def notice(message: str) -> None:
+            self._events.emit(Noticed(message=message))
+
         provider = payee.provider(settings, self._media_root())
         environ = without_accounts(os.environ)
         fetcher = ProcessFetcher(settings.downloads, lock=self._lock, environ=environ)
         self._page = LivePage(self._place.folder, clock=self._clock, environ=environ)
+        presigner = Presigner(
+            lifetime=timedelta(seconds=settings.link_lifetime), deadline=options.deadline, notice=notice
+        )
         in_main_thread = threading.current_thread() is threading.main_thread()
         try:
             with self._page.kept(), store.writing(log.durable) as ledger:
@@ -316,18 +325,20 @@ class Session:
                     fetcher=fetcher,
                     clock=self._clock,
                     events=self._events,
-                    options=self._options(),
+                    options=options,
                     rate=settings.rate,
                     typical_seconds=settings.typical_seconds,
                     budget=settings.budget,
                     verify=self._orders.verify,
                     requests_before=self._requests,
-                    memory=payee.memory(lambda message: self._events.emit(Noticed(message=message))),
+                    memory=payee.memory(notice),
                     journalled=log.accepted,
+                    presigner=presigner,
                     aborted=(lambda reason: self._abort(store, number, reason)) if in_main_thread else None,
                 )
                 return await work.run(ledger, resumed=resumed)
         finally:
+            presigner.close()
             fetcher.close()
             await provider.aclose()
 

@@ -254,6 +254,12 @@ class Settings(BaseModel):
         description="Local files up to this size are sent inline. Default: what the provider takes.",
         examples=["8MiB"],
     )
+    link_lifetime: Annotated[Duration, Field(ge=60, le=604_800)] = Field(
+        86_400.0,
+        description="How long the links can be read by which inputs in object storage are handed to the API; if a "
+        "deadline is later, until an hour after it. At most 7 days (168h).",
+        examples=["24h"],
+    )
     price_per_job: Usd | None = Field(None, description="USD a job, where it is not published.", examples=["0.10"])
     price_per_second: Usd | None = Field(None, description="USD a second of speech, likewise.", examples=["0.05"])
     skip_invalid: bool = Field(default=False, description="Go on without the rows that are wrong.", examples=["true"])

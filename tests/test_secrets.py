@@ -472,6 +472,8 @@ def test_what_is_wrong_with_the_environment_is_told_without_it(tmp_path: Path, v
             f"jobs: [{{video: 'data:text/{INPUT.text};base64,{INPUT.text}', text: Hi}}]", id="data of no video"
         ),
         pytest.param(f"jobs: [{{video: clip.mp4, audio: '{SIGNED}', speaker: A}}]", id="file with a signature"),
+        pytest.param(f"jobs: [{{video: 's3://AK:{KEY.text}@studio/clip.mp4', text: Hi}}]", id="object with a password"),
+        pytest.param(f"jobs: [{{video: 's3://AK:{KEY.text}@studio/*.mp4', text: Hi}}]", id="glob with a password"),
     ],
 )
 def test_what_is_wrong_with_a_manifest_is_told_without_its_secrets(tmp_path: Path, manifest: str) -> None:

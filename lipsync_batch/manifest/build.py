@@ -15,7 +15,7 @@ Names. `output` defaults to `{key}.mp4`, and `key` to the output's path without 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ class Scope:
     def fill(self, text: str) -> str:
         return render(text, self._names(), self.tables) if is_template(text) else text
 
-    def find(self, text: str, kind: Kind) -> list[Media]:
+    def find(self, text: str, kind: Kind) -> Collection[Media]:
         return find(self.fill(text), kind, self.base, self.matches)
 
     def _names(self) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from lipsync_batch.manifest.plain import plain_job
 from lipsync_batch.manifest.sources import UNKNOWN, Kind, Matches, Media
 from lipsync_batch.manifest.tables import Table
 from lipsync_batch.manifest.templates import escape
+from lipsync_batch.storage.stores import Stores
 
 
 class Expander:
@@ -38,6 +39,7 @@ class Expander:
         self._overrides = overrides
         self._unused = dict(overrides)
         self._count = 0
+        self._stores = Stores()
         self.asked_disk = False
         """Whether what some row means depended on more than the manifest and its tables: a glob, a home folder."""
 
@@ -53,7 +55,7 @@ class Expander:
         """The jobs of a row, and its problems, each once however many of the row's jobs have it."""
         layer = read_layer(row)
         reported: set[Problem] = set()
-        matches = Matches()
+        matches = Matches(self._stores)
         for above in combinations(row):
             if isinstance(above, Problem):
                 self._count += 1
@@ -85,15 +87,16 @@ class Expander:
                 scope.index, scope.audio, scope.key = self._count, audio, None
                 yield from self._finish(draft, scope, problems)
 
-    def _videos(self, draft: Draft, scope: Scope, problems: list[Problem]) -> list[Media]:
+    def _videos(self, draft: Draft, scope: Scope, problems: list[Problem]) -> Collection[Media]:
         if "video" in draft.values:
             return _find(draft, scope, "video", problems)
         if not draft.excuses("video"):
-            error = FieldError("there is no video", "add video: a path, a glob, an https link or a data URI")
+            remedy = "add video: a path, a glob, an https link, an object (s3://bucket/key) or a data URI"
+            error = FieldError("there is no video", remedy)
             problems.append(draft.problem("video", error))
         return [UNKNOWN]
 
-    def _audios(self, draft: Draft, scope: Scope, problems: list[Problem]) -> Sequence[Media | None]:
+    def _audios(self, draft: Draft, scope: Scope, problems: list[Problem]) -> Collection[Media | None]:
         return _find(draft, scope, "audio", problems) if "audio" in draft.values else [None]
 
     def _finish(self, draft: Draft, scope: Scope, problems: list[Problem]) -> Iterator[Job | Problem]:
@@ -128,7 +131,7 @@ class Expander:
             yield from builder.problems
 
 
-def _find(draft: Draft, scope: Scope, kind: Kind, problems: list[Problem]) -> list[Media]:
+def _find(draft: Draft, scope: Scope, kind: Kind, problems: list[Problem]) -> Collection[Media]:
     """What a field names; [UNKNOWN] if that is wrong, so that the rest is checked all the same."""
     try:
         return scope.find(draft.values[kind], kind)
@@ -143,4 +146,4 @@ def _find_one(draft: Draft, scope: Scope, kind: Kind, problems: list[Problem]) -
     if len(found) > 1:
         error = FieldError(f"the pattern matches {len(found)} files", "an override changes one job: name one file")
         problems.append(draft.problem(kind, error))
-    return found[0]
+    return next(iter(found))

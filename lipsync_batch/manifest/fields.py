@@ -77,9 +77,12 @@ class Fields(BaseModel):
     )
     video: Written | None = Field(
         None,
-        description="Path (relative to the manifest), glob (one job a match), https link or data URI of the video.",
+        description="Path (relative to the manifest), glob (one job a match), https link, object "
+        "(s3://bucket/key, gs://, az://; globs too) or data URI of the video.",
     )
-    audio: Written | None = Field(None, description="The speech as a recording: path, glob, https link or data URI.")
+    audio: Written | None = Field(
+        None, description="The speech as a recording: path, glob, https link, object or data URI."
+    )
     text: Written | None = Field(None, description="The speech as a text, spoken by `speaker`.")
     speaker: Written | None = Field(None, description="Who speaks `text`.", examples=["Emily", "Auto"])
     output: Written | None = Field(

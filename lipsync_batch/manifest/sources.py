@@ -1,4 +1,4 @@
-"""Media as a manifest names them: a path, a glob, a link or a data URI.
+"""Media as a manifest names them: a path, a link, an object in a store, a glob of one of these, or a data URI.
 
 Whether a file is there, and whether it is media, is asked later and once a file, not here and once a row.
 """
@@ -10,23 +10,26 @@ import binascii
 import glob
 import os
 import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from lipsync_batch.jobs import DataUri, Link, LocalFile, Source
+from lipsync_batch.jobs import DataUri, Link, LocalFile, Source, StoredObject
 from lipsync_batch.links import is_odd, path_of
 from lipsync_batch.manifest.faults import FieldError
 from lipsync_batch.masking import mask
+from lipsync_batch.storage import SCHEMES, Address
+from lipsync_batch.storage.listing import Listing, folder_of, listed
+from lipsync_batch.storage.stores import StoreError, Stores
 
 Kind = Literal["video", "audio"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _DATA = re.compile(r"data:(?P<kind>video|audio)/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,(?P<body>.+)", re.DOTALL)
-_POSSIBLE = "possible are a path, an https link and a data URI"
+_POSSIBLE = "possible are a path, an https link, s3://, gs://, az:// and a data URI"
 _MAGIC = re.compile(r"[*?\[]")
-_CLOUD = frozenset({"s3", "gs", "az"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Media:
 
     source: Source
     path: str
-    """As written or matched; of a link its path; empty for a data URI."""
+    """As written or matched; of a link or an object its path; empty for a data URI."""
 
     @property
     def text(self) -> str:
@@ -43,7 +46,7 @@ class Media:
         match self.source:
             case LocalFile(path=path):
                 return str(path)
-            case Link(url=url):
+            case Link(url=url) | StoredObject(url=url):
                 return url
             case DataUri(text=text):
                 return text
@@ -62,14 +65,34 @@ UNKNOWN = Media(Link(url=""), "unknown")
 """Stands for media that is missing or wrong, so that the rest of its row can still be checked."""
 
 
-class Matches(dict[str, list[Media]]):
+class ObjectMatches(Collection[Media]):
+    """The objects that a glob matched: not in memory, however many they are."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+
+    def __len__(self) -> int:
+        return len(self._listing)
+
+    def __iter__(self) -> Iterator[Media]:
+        return (Media(source, Address.parse(source.url).key) for source in self._listing)
+
+    def __contains__(self, media: object) -> bool:
+        return any(media == mine for mine in self)
+
+
+class Matches(dict[str, Collection[Media]]):
     """What globs matched, by pattern: a grid asks for the same ones in each of its combinations."""
 
-    asked_disk = False
-    """Whether a text had to be looked up on this machine: it may mean something else another time."""
+    def __init__(self, stores: Stores) -> None:
+        super().__init__()
+        self.stores = stores
+
+        self.asked_disk = False
+        """Whether a text had to be looked up on this machine or in a store: it may mean something else another time."""
 
 
-def find(text: str, kind: Kind, base: Path, matches: Matches) -> list[Media]:
+def find(text: str, kind: Kind, base: Path, matches: Matches) -> Collection[Media]:
     """What `text` names: one source, or a glob's matches in the order of their names.
 
     A file that is called like a glob (`clip[1].mp4`) wins over it. FieldError if `text` cannot be meant, or if nothing
@@ -83,22 +106,25 @@ def find(text: str, kind: Kind, base: Path, matches: Matches) -> list[Media]:
     if scheme is None or not scheme[2]:  # no //: a colon may well be part of a file's name
         return _paths(text, base, matches)
     name = scheme[1].lower()
-    if name in _CLOUD:
-        raise FieldError(f"{name}:// is not supported yet", "use a presigned https link")
+    if name in SCHEMES:
+        return _objects(_address(text), matches)
     raise FieldError(f"{name}:// is not supported", f"{_POSSIBLE}; of a local file write the path alone")
 
 
 def find_plain(text: str, base: Path) -> Media | None:
-    """The link or the path that `text` is; None where it is none of these, or only the disk can tell which files.
+    """The link, object or path that `text` is; None where it is none of these, or only the disk or a store can tell.
 
-    FieldError for a link that cannot be meant.
+    FieldError for a link or an object that cannot be meant.
     """
     if text.startswith(("https://", "http://")):
         return _link(text)
     scheme = _SCHEME.match(text) if ":" in text else None
     if scheme is None:
         return None if _needs_disk(text) or text.endswith("/") or "\0" in text else _local(text, base)
-    return _link(text) if scheme[1].lower() in {"http", "https"} else None
+    if scheme[1].lower() in {"http", "https"}:
+        return _link(text)
+    is_object = scheme[2] and scheme[1].lower() in SCHEMES and not _MAGIC.search(text)
+    return _object(_address(text)) if is_object else None
 
 
 def parent(media: Media, base: Path) -> str:
@@ -123,7 +149,41 @@ def _needs_disk(text: str) -> bool:
     return text[0] == "~" or _MAGIC.search(text) is not None
 
 
-def _paths(text: str, base: Path, matches: Matches) -> list[Media]:
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        cause, _, remedy = str(error).partition("; ")
+        raise FieldError(f"the address {cause}", remedy) from error
+
+
+def _object(address: Address) -> Media:
+    if address.key == "" or address.key.endswith("/"):
+        place = str(address)
+        raise FieldError(f'"{place}" is a folder', f"name an object in it, or all of them: {place}*.mp4")
+    return Media(StoredObject(url=str(address)), address.key)
+
+
+def _objects(pattern: Address, matches: Matches) -> Collection[Media]:
+    matches.asked_disk = True
+    text = str(pattern)
+    if text not in matches:
+        folder = folder_of(pattern)
+        try:
+            found, looked_at = listed(matches.stores, pattern)
+        except StoreError as error:
+            trouble = error.fault.told(str(folder))
+            raise FieldError(trouble.cause, trouble.remedy) from error
+        if not found and not looked_at:
+            raise FieldError(f'"{mask(text)}" matches no object: there is nothing below {folder}', "check the path")
+        if not found:
+            cause = f'"{mask(text)}" matches none of the {looked_at:,} objects below {folder}'
+            raise FieldError(cause, "check the pattern (** goes into folders)")
+        matches[text] = ObjectMatches(found)
+    return matches[text]
+
+
+def _paths(text: str, base: Path, matches: Matches) -> Collection[Media]:
     matches.asked_disk |= _needs_disk(text)
     if text[0] == "~":
         text = os.path.expanduser(text)  # noqa: PTH111 (globs are text)

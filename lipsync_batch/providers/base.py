@@ -36,7 +36,9 @@ class Unsent(StrEnum):
 
     UNREACHABLE = "unreachable"  #: name not found, refused, connect or pool timeout, reset before a small body was out
     BODY_CUT = "body_cut"  #: the connection broke before the last byte of a large body was handed over
-    INPUT_CHANGED = "input_changed"  #: a local file is not what was hashed; the last chunk was withheld
+    INPUT_CHANGED = "input_changed"  #: a file or object is not what was planned with; the last chunk was withheld
+    INPUT_DENIED = "input_denied"  #: an object may not be read any more, so no link was made of it
+    STORE_SILENT = "store_silent"  #: the store of an object does not answer, so no link was made of it
     INTERRUPTED = "interrupted"  #: the run was stopped while the body was on its way
 
 

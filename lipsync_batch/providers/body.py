@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lipsync_batch.jobs import Audio, DataUri, Link, LocalFile, Pair, Source, Text
+from lipsync_batch.jobs import Audio, DataUri, Link, LocalFile, Pair, Source, StoredObject, Text
 
 CHUNK = 192 * 1024
 """Bytes of a file in one chunk: a multiple of 3, so that the Base64 of chunks can be joined."""
@@ -143,6 +143,8 @@ class RequestBody:
                     return url
                 case DataUri(text=text):
                     return text
+                case StoredObject():
+                    raise AssertionError("a provider is given links to objects, never the objects")
                 case LocalFile(path=path):
                     link = link_of(source)
                     return await asyncio.to_thread(Inline.inspect, path, sha256) if link is None else link

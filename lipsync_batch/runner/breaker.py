@@ -42,6 +42,11 @@ class Breaker:
         self._schedule()
         return True
 
+    def open_at_once(self) -> bool:
+        """What every submit needs does not answer. True when that opened the breaker."""
+        self._troubles = TROUBLES
+        return self.trouble()
+
     def success(self) -> None:
         """A submit was answered as it should be."""
         self._troubles = 0

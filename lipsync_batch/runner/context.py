@@ -21,6 +21,7 @@ from lipsync_batch.runner.forecast import Forecast
 from lipsync_batch.runner.slots import Slots
 from lipsync_batch.runner.throttle import Throttle
 from lipsync_batch.runner.turns import Turns
+from lipsync_batch.storage.presigned import Presigner
 from lipsync_batch.store.ledger import Ledger
 from lipsync_batch.store.reads import Reads
 
@@ -97,6 +98,8 @@ class Context:
     budget: Budget
     slots: Slots
     turns: Turns
+    presigner: Presigner = field(default_factory=Presigner)
+    """Makes links of inputs in object storage."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever a request may now be possible that was not before."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)

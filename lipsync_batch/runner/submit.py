@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
-from lipsync_batch.errors import DiskError
+from lipsync_batch.errors import DiskError, LipsyncBatchError
 from lipsync_batch.events import Moved, Noticed, RateRefused
 from lipsync_batch.jobs import Pair, State, StopReason, client_request_id
 from lipsync_batch.providers.base import (
@@ -32,6 +32,9 @@ from lipsync_batch.runner.context import Context, uninterrupted, unless
 from lipsync_batch.runner.poll import PollLane
 from lipsync_batch.runner.suspicion import Seen, Suspicion
 from lipsync_batch.runner.throttle import Permit
+from lipsync_batch.storage.faults import Kind
+from lipsync_batch.storage.presigned import ChangedError, needs_links
+from lipsync_batch.storage.stores import StoreError
 from lipsync_batch.store.lane_reads import Flight, Turn
 
 FIRST_SUBMITS = 2
@@ -53,6 +56,16 @@ PAYMENT_REQUIRED = 402
 """Not documented, and used by others for an account without credits."""
 BODY_CUTS = 2
 """A body that was cut so often is too large for the way to the API."""
+
+_STORES = {
+    Kind.MISSING: Unsent.INPUT_CHANGED,
+    Kind.DENIED: Unsent.INPUT_DENIED,
+    Kind.MISPLACED: Unsent.INPUT_DENIED,
+    Kind.LOCKED_OUT: Unsent.INPUT_DENIED,
+    Kind.SILENT: Unsent.STORE_SILENT,
+}
+"""What a store's fault means for a submit."""
+_UNLINKED = NotSent(reason=Unsent.INTERRUPTED, message="the run was stopped before the inputs had links")
 
 
 class SubmitLane:
@@ -199,9 +212,11 @@ class SubmitLane:
         request_id = client_request_id(context.batch_id, pair.fingerprint, turn.attempt)
         with context.in_order():
             try:
+                # Before the intent: a kill while a store is slow must not leave in doubt what surely was not sent.
+                linked = await unless(context.stop.requested, self._link(pair)) if needs_links(pair) else pair
                 await context.ledger.intend(pair.fingerprint, request_id, turn.attempt, reserve=turn.reserve)
                 self._tell(turn, State.PENDING, State.SUBMITTING)
-                answer = await self._post(pair, request_id)
+                answer = await self._post(linked, request_id) if isinstance(linked, Pair) else linked or _UNLINKED
             finally:
                 permit.answered()
                 self._under_way -= 1
@@ -222,6 +237,17 @@ class SubmitLane:
             answer = await context.provider.submit(pair, request_id, cut=context.stop.cut)
             self._usual_seconds += NEW_ANSWER * (context.clock.now() - began - self._usual_seconds)
         return answer
+
+    async def _link(self, pair: Pair) -> Pair | NotSent:
+        """The pair as the provider can fetch it: its objects have links that nobody else is shown."""
+        try:
+            return await self._context.presigner.linked(pair, self._context.clock.utc())
+        except ChangedError as error:
+            return NotSent(reason=Unsent.INPUT_CHANGED, message=str(error))
+        except StoreError as error:
+            return NotSent(reason=_STORES[error.fault.kind], message=error.fault.words)
+        except LipsyncBatchError as error:
+            return NotSent(reason=Unsent.INPUT_DENIED, message=f"{error}. {error.hint}")
 
     def _closed_meanwhile(self) -> bool:
         """Whether the submits were closed since an intent was written down: then it does not leave.
@@ -386,7 +412,7 @@ class SubmitLane:
         context = self._context
         context.budget.release(turn.reserve)
         new, code = answer.becomes, str(answer.reason)
-        if answer.reason is Unsent.INPUT_CHANGED:
+        if answer.reason in (Unsent.INPUT_CHANGED, Unsent.INPUT_DENIED):
             new = State.FAILED
         cut = answer.reason is Unsent.BODY_CUT and await self._was_its_size()
         if cut and turn.body_cuts + 1 >= BODY_CUTS:
@@ -397,8 +423,13 @@ class SubmitLane:
             )
         )
         self._tell(turn, State.SUBMITTING, new, code=code, message=answer.message)
-        if answer.reason is Unsent.UNREACHABLE:
-            self._trouble(answer.message)
+        match answer.reason:
+            case Unsent.UNREACHABLE:
+                self._trouble(answer.message)
+            case Unsent.INPUT_DENIED:  # one alone, or, with credentials that have ended, every one
+                self._trouble(answer.message, what="object storage lets nobody read")
+            case Unsent.STORE_SILENT:
+                self._trouble(answer.message, what="object storage does not answer", at_once=True)
 
     async def _was_its_size(self) -> bool:
         """After a body was cut: whether its size can have been why.
@@ -439,11 +470,12 @@ class SubmitLane:
         self._tell(turn, State.SUBMITTING, State.UNCLEAR, code=answer.code, message=answer.message)
         self._trouble(answer.message)
 
-    def _trouble(self, message: str) -> None:
+    def _trouble(self, message: str, *, what: str = "the API does not answer", at_once: bool = False) -> None:
         if self._context.stop.requested.is_set():
             return  # an answer that was not waited for says nothing about the API
-        if self._context.breaker.trouble():
-            self._context.events.emit(Noticed(message=f"the API does not answer; waiting until it does ({message})"))
+        breaker = self._context.breaker
+        if breaker.open_at_once() if at_once else breaker.trouble():
+            self._context.events.emit(Noticed(message=f"{what}; waiting until it does ({message})"))
 
     def _tell(self, turn: Turn, old: State, new: State, **facts: str | None) -> None:
         if new is State.PENDING:

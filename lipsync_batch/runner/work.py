@@ -27,6 +27,7 @@ from lipsync_batch.runner.settle import settle
 from lipsync_batch.runner.throttle import Throttle
 from lipsync_batch.runner.turns import Turns
 from lipsync_batch.settings import Rate
+from lipsync_batch.storage.presigned import Presigner
 from lipsync_batch.store import Store
 from lipsync_batch.store.account_memory import AccountMemory
 from lipsync_batch.store.ledger import Ledger
@@ -84,6 +85,7 @@ class Work:
         verify: bool = False,
         requests_before: int = 0,
         memory: AccountMemory | None = None,
+        presigner: Presigner | None = None,
         journalled: Journalled = lambda _: {},
         aborted: Callable[[StopReason], None] | None = None,
     ) -> None:
@@ -104,6 +106,7 @@ class Work:
         self._verify = verify
         self._requests_before = requests_before
         self._memory = memory
+        self._presigner = presigner or Presigner()
         self._journalled = journalled
         self._aborted = aborted
 
@@ -197,6 +200,7 @@ class Work:
             breaker=Breaker(clock),
             budget=Budget(self._budget, 0, dearer=reads.dearer()),
             slots=slots.Slots(self._options.max_in_flight),
+            presigner=self._presigner,
             turns=Turns(lambda exclude: reads.turns(PAGE, exclude=exclude, dearer=context.budget.dearer)),
         )
         return context

@@ -7,7 +7,18 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lipsync_batch.jobs import Costs, DataUri, Generation, JobRecord, Link, LocalFile, Source, State, Text
+from lipsync_batch.jobs import (
+    Costs,
+    DataUri,
+    Generation,
+    JobRecord,
+    Link,
+    LocalFile,
+    Source,
+    State,
+    StoredObject,
+    Text,
+)
 from lipsync_batch.masking import mask_link
 from lipsync_batch.store.query import PAGE, SELECTED, Query, labelled
 from lipsync_batch.store.rows import instant, source_from_json, speech_from_json
@@ -181,6 +192,8 @@ def _described(source: Source, base: Path | None) -> str:
             return str(path.relative_to(base)) if base is not None and path.is_relative_to(base) else str(path)
         case Link(url=url):
             return mask_link(url)
+        case StoredObject(url=url):
+            return url
         case DataUri():
             return "data:"
 

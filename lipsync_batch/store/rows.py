@@ -11,11 +11,11 @@ from pathlib import Path
 
 from lipsync_batch.clock import from_iso
 from lipsync_batch.inputs import FINGERPRINT_VERSION
-from lipsync_batch.jobs import Audio, DataUri, Link, LocalFile, Pair, Source, Speech, Text
+from lipsync_batch.jobs import Audio, DataUri, Link, LocalFile, Pair, Source, Speech, StoredObject, Text
 
 
 def source_to_json(source: Source) -> str:
-    """A source as jobs.db holds it: an object with one key that names its kind."""
+    """A source as jobs.db holds it: an object whose first key names its kind."""
     match source:
         case Link(url=url):
             return f'{{"url":{quoted(url)}}}'
@@ -23,6 +23,8 @@ def source_to_json(source: Source) -> str:
             return f'{{"file":{quoted(str(path))}}}'
         case DataUri(text=text):
             return f'{{"data":{quoted(text)}}}'
+        case StoredObject(url=url, identity=identity):
+            return f'{{"object":{quoted(url)},"identity":{quoted(identity or "")}}}'
 
 
 def source_from_json(data: Mapping[str, str]) -> Source:
@@ -30,6 +32,8 @@ def source_from_json(data: Mapping[str, str]) -> Source:
         return LocalFile(path=Path(data["file"]))
     if "url" in data:
         return Link(url=data["url"])
+    if "object" in data:
+        return StoredObject(url=data["object"], identity=data["identity"] or None)
     return DataUri(text=data["data"])
 
 

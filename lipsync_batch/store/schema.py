@@ -220,3 +220,9 @@ _M003 = (
     "CREATE INDEX generations_unsettled ON generations (accepted_at) WHERE settled IS NULL",
     "CREATE INDEX generations_dearer ON generations (fingerprint) WHERE settled > reserve",
 )
+
+
+@migrations()
+def m004_objects(db: Database) -> None:
+    """What the objects were that the jobs name, in S3 and its like."""
+    db.execute("CREATE TABLE objects (url TEXT PRIMARY KEY, identity TEXT NOT NULL, size INTEGER NOT NULL) STRICT")

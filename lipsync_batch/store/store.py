@@ -17,6 +17,7 @@ from lipsync_batch.store.connection import connect, open_database, open_memory, 
 from lipsync_batch.store.inputs import InputCache
 from lipsync_batch.store.intake import Intake, keep
 from lipsync_batch.store.ledger import Ledger
+from lipsync_batch.store.objects import ObjectMemory
 from lipsync_batch.store.reads import Reads
 from lipsync_batch.store.recovery import Recovery
 from lipsync_batch.store.staging import Staging
@@ -37,6 +38,7 @@ class Store:
         self._clock = clock
         self.reads = Reads(database.conn)
         self.inputs = InputCache(database.conn)
+        self.objects = ObjectMemory(database.conn)
 
     @classmethod
     def open(cls, path: Path, clock: Clock) -> Store:
@@ -125,6 +127,7 @@ class Store:
         with self._database.atomic():
             staging.reconcile(iso(self._clock.utc()))
             self.inputs.persist()
+            self.objects.persist()
             keep(self._database.conn, intake)
 
     def mark_placed(self) -> None:

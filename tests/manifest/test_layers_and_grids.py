@@ -284,7 +284,7 @@ def test_override_may_mend_what_is_wrong_with_a_row(folder: Folder) -> None:
     """A row from a generated list can be put right without touching the list."""
     (job,) = folder.jobs(
         "a.yaml",
-        "jobs:\n  - {key: a, video: 's3://b/a.mp4', text: Hi}\noverrides:\n  a: {video: b.mp4, speaker: Ava}\n",
+        "jobs:\n  - {key: a, video: 'ftp://b/a.mp4', text: Hi}\noverrides:\n  a: {video: b.mp4, speaker: Ava}\n",
     )
 
     assert job.want.video.path.name == "b.mp4"
@@ -294,7 +294,7 @@ def test_override_may_mend_what_is_wrong_with_a_row(folder: Folder) -> None:
     ("override", "place", "field", "cause"),
     [
         ("{speaker: Bob}", "line 5, column 7", "overrides.a.speaker", "unknown speaker"),
-        ("{video: 's3://b/c.mp4'}", "line 5, column 7", "overrides.a.video", "not supported yet"),
+        ("{video: 'ftp://b/c.mp4'}", "line 5, column 7", "overrides.a.video", "not supported"),
         ("{video: '*.mp4'}", "line 5, column 7", "overrides.a.video", "matches 2 files"),
         ("{text: '{nobody}'}", "line 5, column 7", "overrides.a.text", "unknown name"),
         ("{audio: a.wav, text: Hi}", "line 5, column 21", "overrides.a.text", "audio and text"),

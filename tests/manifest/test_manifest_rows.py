@@ -164,10 +164,12 @@ VIDEO = base64.b64encode(b"not really a video").decode()
 @pytest.mark.parametrize(
     ("video", "cause", "remedy"),
     [
-        ("s3://bucket/a.mp4", "s3:// is not supported yet", "presigned https link"),
-        ("gs://bucket/a.mp4", "gs:// is not supported yet", "presigned https link"),
-        ("az://bucket/a.mp4", "az:// is not supported yet", "presigned https link"),
-        ("ftp://host/a.mp4", "ftp:// is not supported", "a path, an https link and a data URI"),
+        ("s3://bucket/", "is a folder", "s3://bucket/*.mp4"),
+        ("gs://bucket/clips/", "is a folder", "gs://bucket/clips/*.mp4"),
+        ("az:///a.mp4", "names no bucket", "az://bucket/path/clip.mp4"),
+        ("s3://AK:secret@bucket/a.mp4", "holds credentials", "from the environment alone"),
+        ("s3://bucket//a.mp4", "an empty part", "as their store does"),
+        ("ftp://host/a.mp4", "ftp:// is not supported", "a path, an https link, s3://, gs://, az:// and a data URI"),
         ("file:///tmp/a.mp4", "file:// is not supported", "write the path alone"),
         ("https://host/my clip.mp4", "a space", "%20"),
         ("https:///a.mp4", "no host", "https://host/path"),

@@ -27,6 +27,15 @@ SOURCES = st.one_of(
         [
             *(LINK, "HTTPS://h/a%20b.mp4", "http://h", "https:///x.mp4", "https://h:x/a", "https://h/a b", "s3://b/a"),
             *(
+                "S3://b/é/a b.mp4",
+                "gs://b/",
+                "az://b/*.mp4",
+                "s3://k:s@b/a.mp4",
+                "s3:/b/a.mp4",
+                "s3://b//a",
+                "s3://b/a?v=1",
+            ),
+            *(
                 "clips/intro.mp4",
                 "clips/",
                 "clips/*.mp4",
