@@ -84,7 +84,8 @@ class History:
 
     job: JobRecord
     generations: Sequence[Generation]
-    outputs: Sequence[Path]
+    outputs: Sequence[Path | str]
+    """Paths, or addresses in the store that the videos go to."""
     redone_for: str | None = None
     """Why another take than the manifest's was asked for (`redo`)."""
     retried_as: State | None = None
@@ -306,7 +307,8 @@ class Batch:
             job = store.reads.record(key)
             if job is None:
                 raise _no_such_keys([key], list(store.reads.keys()))
-            outputs = [self.location.folder.path(path) for path in store.reads.outputs(job.fingerprint)]
+            paths, url = store.reads.outputs(job.fingerprint), store.reads.output_store()
+            outputs = [f"{url}/{path}" if url else self.location.folder.path(path) for path in paths]
             return History(
                 job=job,
                 generations=store.reads.generations(job.fingerprint),
@@ -327,7 +329,8 @@ class Batch:
             if reason is StopReason.RUNNING and not running:
                 reason = StopReason.CRASHED
             root, source = self.location.folder.root, _labelled(store, where)
-            Posters(root).make(source.videos())
+            if store.reads.output_store() is None:
+                Posters(root).make(source.videos())
             with disk_faults(root):
                 return write_reports(
                     source,
@@ -348,6 +351,11 @@ class Batch:
         target = _place_of_zip(target, self.location)
         with looking(self.location) as store:
             source = _labelled(store, where)
+            if (url := store.reads.output_store()) is not None:
+                raise UsageError(
+                    f"the videos of this batch are in {url}, and --client packs files of this machine",
+                    hint="Give the client that folder: its report.html leads to every video.",
+                )
             Posters(root).make(source.videos())
             with disk_faults(target):
                 return write_client_zip(source, root, target, name=target.stem, written_at=self._clock.utc())

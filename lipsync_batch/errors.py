@@ -6,6 +6,7 @@
     ├── BatchError             the batch folder cannot be used as asked: bound to something else, damaged, too new
     │   ├── BatchHeldError     another run holds it (exit 4)
     │   └── DiskError          its disk does not take what must be written, or give it back (exit 3)
+    │       ├── OutputStoreError  the object storage for its videos does not (exit 3)
     │       └── DamagedError   jobs.db is not a database any more (exit 2)
     ├── UnreachableError       the API does not answer, and without it the command can do nothing (exit 3)
     ├── ActionNeededError      a person must act first: credentials, credits, budget, --remake (exit 5)
@@ -101,6 +102,10 @@ class DiskError(BatchError):
     def __init__(self, message: str, *, hint: str, full: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.stop_reason = StopReason.DISK_FULL if full else StopReason.DISK_ERROR
+
+
+class OutputStoreError(DiskError):
+    """The object storage of a batch does not take what is to be written, or give it back. It may do so later."""
 
 
 class DamagedError(DiskError):

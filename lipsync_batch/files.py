@@ -55,12 +55,9 @@ class Folder:
 
     def superseded(self, output: str, tag: str) -> str:
         """A free relative path in `superseded/` for a file that is, or was, at `output`."""
-        path = Path(output.removeprefix(f"{SUPERSEDED}/").replace("/", "__"))
-        stem, ending = path.stem.encode()[:LONGEST_STEM].decode(errors="ignore"), path.suffix
         number = 0
         while True:
-            more = f".{number}" if number else ""
-            relative = f"{SUPERSEDED}/{stem}.{tag}{more}{ending}"
+            relative = superseded_name(output, tag, number)
             if not os.path.lexists(self.path(relative)):
                 return relative
             number += 1
@@ -74,6 +71,14 @@ class Folder:
         """On the fuller of the two disks. DiskError where one of them cannot be asked."""
         with disk_faults(self.root):
             return min(shutil.disk_usage(path).free for path in (self.root, self.state))
+
+
+def superseded_name(output: str, tag: str, number: int) -> str:
+    """The relative path in `superseded/` that is tried as the so-many-th."""
+    path = Path(output.removeprefix(f"{SUPERSEDED}/").replace("/", "__"))
+    stem, ending = path.stem.encode()[:LONGEST_STEM].decode(errors="ignore"), path.suffix
+    more = f".{number}" if number else ""
+    return f"{SUPERSEDED}/{stem}.{tag}{more}{ending}"
 
 
 @contextmanager

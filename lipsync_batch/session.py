@@ -17,6 +17,7 @@ from lipsync_batch import account, exits, location, lock, remedies
 from lipsync_batch.account import Account
 from lipsync_batch.clock import Clock
 from lipsync_batch.deadline import deadline
+from lipsync_batch.deliveries import Deliveries
 from lipsync_batch.errors import (
     ActionNeededError,
     DiskError,
@@ -45,7 +46,7 @@ from lipsync_batch.runner.work import Work
 from lipsync_batch.settings import NOTIFY, Settings, addresses, metrics_path, secrets_of, without_accounts
 from lipsync_batch.standing import Standing
 from lipsync_batch.storage.presigned import Presigner
-from lipsync_batch.store import Store
+from lipsync_batch.store import Store, new_batch_id
 from lipsync_batch.store.reads import Reads
 from lipsync_batch.telling import Telling
 
@@ -124,6 +125,8 @@ class Session:
         """The descriptor that holds the batch, while the work goes on."""
         self._done_before = 0
         """Pairs that were done when the work began."""
+        self._deliveries = Deliveries(settings, sandbox=sandbox)
+        """Where the videos go; None for the batch folder."""
         self._requests = 0
         """Sent to the API before the lanes began."""
         self._telling = Telling(
@@ -216,7 +219,9 @@ class Session:
         record = store.reads.bound()
         if record is not None:
             payee.check(record, self._place)
+            self._deliveries.check(store.reads, self._place.folder.root)
         if planner is None:
+            self._deliveries.open(store.reads)
             return
         price = payee.price(self._settings)
         self._requests += 1
@@ -235,6 +240,7 @@ class Session:
         self._ask(outlook)
         if record is None:
             self._bind(store, payee)
+        self._deliveries.open(store.reads)
         planner.take_in()
         if price is not None:
             store.estimate(per_generation=price.per_generation, per_second=price.per_second)
@@ -243,7 +249,9 @@ class Session:
         """From here on the batch belongs to this account and this manifest."""
         assert isinstance(self._manifest, Manifest)
         manifest = os.path.relpath(self._manifest.path, self._place.folder.root)
-        store.bind(provider=payee.name, origin=payee.origin, manifest=manifest)
+        batch_id = new_batch_id()
+        url = self._deliveries.claim(batch_id)
+        store.bind(provider=payee.name, origin=payee.origin, manifest=manifest, batch_id=batch_id, output_store=url)
 
     def _announce(self, plan: Outlook, record: BatchRecord | None) -> None:
         """The first line: new or resumed, where, how many, about what cost; then the warnings."""
@@ -315,6 +323,7 @@ class Session:
         presigner = Presigner(
             lifetime=timedelta(seconds=settings.link_lifetime), deadline=options.deadline, notice=notice
         )
+        shelf = self._deliveries.shelf()
         in_main_thread = threading.current_thread() is threading.main_thread()
         try:
             with self._page.kept(), store.writing(log.durable) as ledger:
@@ -334,11 +343,14 @@ class Session:
                     memory=payee.memory(notice),
                     journalled=log.accepted,
                     presigner=presigner,
+                    shelf=shelf,
                     aborted=(lambda reason: self._abort(store, number, reason)) if in_main_thread else None,
                 )
                 return await work.run(ledger, resumed=resumed)
         finally:
             presigner.close()
+            if shelf is not None:
+                shelf.close()
             fetcher.close()
             await provider.aclose()
 
@@ -374,6 +386,7 @@ class Session:
                     written_at=self._clock.utc(),
                     refused_at=refused_at(self._place.folder.state / "run.log"),
                 )
+            self._deliveries.end(reads, Paths.inside(root).all, hurried=_is_hurried(reason))
         except DiskError as error:
             message = f"the end of the run, or its report, could not be written down: {error}. {error.hint}"
             self._events.emit(Noticed(message=message))
@@ -381,7 +394,7 @@ class Session:
                 reason = error.stop_reason
         code, counts, nights = self._exit_code(reads, reason), reads.counts(), self._nights_left(reads, reason)
         self._events.emit(RunEnded(stop_reason=reason, exit_code=code, jobs=counts, nights_left=nights))
-        words = summary(reads, root, stop_reason=reason, nights_left=nights)
+        words = summary(reads, root, stop_reason=reason, nights_left=nights, videos=reads.output_store())
         self._telling.note(counts, stop_reason=reason, exit_code=code, summary=words, fault=self._fault)
         return Outcome(
             stop_reason=reason,
@@ -404,8 +417,8 @@ class Session:
 
     def _make_posters(self, reads: Reads, reason: StopReason) -> None:
         """Those that are missing, as far as nobody has to wait for them; `report` makes the rest."""
-        hurried = reason in {StopReason.INTERRUPTED, StopReason.TERMINATED, StopReason.DISK_FULL, StopReason.CRASHED}
-        if hurried or self._settings.check != "media":  # a file that nobody looked into may break the decoder
+        # A file that nobody looked into may break the decoder; one in a store is not here.
+        if _is_hurried(reason) or self._settings.check != "media" or reads.output_store() is not None:
             return
         seconds = max(POSTERS_FOR, POSTERS_SHARE * (time.monotonic() - self._begun))
         Posters(self._place.folder.root).make(reads.videos(), seconds=seconds)
@@ -416,7 +429,13 @@ class Session:
 
     def _abort(self, store: Store, number: int, reason: StopReason) -> None:
         """The second signal: a true report, and out. What is on the wire is `unclear` at the next start."""
+        self._deliveries.abandon()
         outcome = self._end(store, number, reason)
         self._say(outcome.summary)
         self._telling.at_once()
         os._exit(outcome.exit_code)
+
+
+def _is_hurried(reason: StopReason) -> bool:
+    """Whether nothing should be done at the end that can be done another time."""
+    return reason in {StopReason.INTERRUPTED, StopReason.TERMINATED, StopReason.DISK_FULL, StopReason.CRASHED}

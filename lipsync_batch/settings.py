@@ -23,6 +23,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
+from lipsync_batch.addresses import Address
 from lipsync_batch.errors import ActionNeededError, UsageError
 from lipsync_batch.masking import Secrets, pieces
 
@@ -143,6 +144,12 @@ def _provider(value: object) -> str:
     return text
 
 
+def _store(value: object) -> str:
+    text = str(value).strip().rstrip("/")
+    Address.parse(text)
+    return text
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -253,6 +260,17 @@ class Settings(BaseModel):
         None,
         description="Local files up to this size are sent inline. Default: what the provider takes.",
         examples=["8MiB"],
+    )
+    store: Annotated[str | None, BeforeValidator(_store)] = Field(
+        None,
+        description="A folder in object storage that the finished videos go to; reports go there, too. "
+        "Default: they stay in the batch folder.",
+        examples=["s3://studio/spring"],
+    )
+    store_profile: str | None = Field(
+        None,
+        description="The profile of ~/.aws/config that leads to that store, where it is not the usual one.",
+        examples=["deliveries"],
     )
     link_lifetime: Annotated[Duration, Field(ge=60, le=604_800)] = Field(
         86_400.0,

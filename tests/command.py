@@ -6,7 +6,8 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
@@ -16,6 +17,8 @@ import pytest
 from lipsync_batch.cli import main
 
 KEY = "sk-marked-0123456789abcdef"
+QUICK = {"LIPSYNC_BATCH_TYPICAL_SECONDS": "0.1", "LIPSYNC_BATCH_POLL_FLOOR": "0.1"}
+"""For an API whose generations take no time: a run does not wait for what its first guess says."""
 
 
 def environment(home: Path, api_url: str | None = None, **more: str) -> dict[str, str]:
@@ -50,6 +53,14 @@ def run(
             stdout, stderr = process.communicate()
             raise AssertionError(f"did not end in {seconds} s\n{stdout}\n{stderr}") from None
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def wait_until(reached: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Until a process has come so far."""
+    end = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.02)
 
 
 def called(*arguments: str, env: Mapping[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:

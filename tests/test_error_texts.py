@@ -83,6 +83,16 @@ def disk(scene: Scene) -> CompletedProcess[str]:
     return scene.call("status", "spring.csv")
 
 
+def silent_store(scene: Scene) -> CompletedProcess[str]:
+    scene.api()
+    scene.variables |= {
+        "AWS_ACCESS_KEY_ID": "A",
+        "AWS_SECRET_ACCESS_KEY": "S",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    }
+    return scene.call("run", "spring.csv", "--store", "s3://deliveries/spring")
+
+
 def damaged(scene: Scene) -> CompletedProcess[str]:
     (scene.batch() / "jobs.db").write_text("this is no database, but a text of some length" * 100, encoding="utf-8")
     return scene.call("status", "spring.csv")
@@ -164,6 +174,15 @@ TEXTS: dict[type[LipsyncBatchError], Text] = {
         disk,
         3,
         ("_batch/jobs.db: cannot be written or read (", "run the same command again"),
+    ),
+    errors.OutputStoreError: Text(
+        silent_store,
+        3,
+        (
+            "Error: s3://deliveries/spring/_batch/batch.json: cannot be written or read (",
+            "Hint: Look after that store",
+            "run the same command again",
+        ),
     ),
     errors.DamagedError: Text(
         damaged,

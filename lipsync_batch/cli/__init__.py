@@ -27,6 +27,8 @@ COMMANDS = (
     *("init", "run", "plan", "status", "retry", "redo", "resolve", "report", "rebuild"),
     *("sandbox", "schema", "completion"),
 )
+LEFT_BEHIND = ("download", "store", "links")
+"""What threads are called that may hang in what they asked of a server."""
 
 
 class Group(click.Group):
@@ -172,7 +174,7 @@ def _leave(code: int) -> NoReturn:
             stream.flush()
         except OSError:
             _mute(stream)
-    if any(thread.name.startswith("download") for thread in threading.enumerate()):
-        # A download that hangs in a read was told to stop and left behind: it must not keep the process.
+    if any(thread.name.startswith(LEFT_BEHIND) for thread in threading.enumerate()):
+        # What hangs in a read was told to stop and left behind: it must not keep the process.
         os._exit(code)
     sys.exit(code)

@@ -17,7 +17,8 @@ HEADINGS = {
     "The six that matter first": ("out", "sandbox", "rate", "budget", "finish_by", "where"),
     "Which jobs": ("only", "limit", "retry_failed", "collect_only", "skip_invalid"),
     "Care": ("dry_run", "by", "json", "remake", "yes", "check", "verify"),
-    "Tuning": ("provider", "max_in_flight", "downloads", "typical_seconds", "patience", "resolve_for", "state"),
+    "Tuning": ("provider", "max_in_flight", "downloads", "typical_seconds", "patience", "resolve_for"),
+    "Where things go": ("state", "store"),
     "Who is told": ("notify", "metrics"),
     "What is shown": ("events", "quiet", "verbose"),
 }
@@ -42,6 +43,7 @@ HEADINGS = {
 @click.option("--skip-invalid", is_flag=True, default=None, help="Go on without the rows that are wrong.")
 @click.option("--max-in-flight", type=int, help="Generations alive at the provider at once.  [default: 20]")
 @click.option("--downloads", type=int, help="Files fetched at once.  [default: 4]")
+@click.option("--store", metavar="URL", help="Put the videos into object storage, as s3://bucket/folder.")
 @click.option("--typical-seconds", help="How long a generation takes.  [default: learned]")
 @click.option(
     "--patience", help="End when only work over an hour old is left and nothing moves so long.  [default: 1h]"

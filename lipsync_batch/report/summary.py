@@ -17,16 +17,24 @@ _TITLE = 90
 """Characters of a cause; the report has the rest."""
 
 
-def summary(source: Source, folder: Path, *, stop_reason: StopReason, nights_left: int | None = None) -> str:
+def summary(
+    source: Source,
+    folder: Path,
+    *,
+    stop_reason: StopReason,
+    nights_left: int | None = None,
+    videos: str | None = None,
+) -> str:
     """At most 13 lines of plain text without a line end. The jobs are read only if some failed or are unclear.
 
-    `nights_left` is how many more runs like this one it takes, where that is known.
+    `nights_left` is how many more runs like this one it takes, where that is known. `videos` is where they are, if not
+    in `folder`.
     """
     counts = source.counts()
     lines = [
         f"{advice.standing(counts)}. {advice.STOPS[stop_reason]}",
         f"Cost:    {_cost(source.costs())}",
-        f"Videos:  {folder}",
+        f"Videos:  {videos or folder}",
         f"Report:  {Paths.inside(folder).html} (and .csv, .json)",
         *_causes(source, counts),
         *([f"Nights:  about {nights_left:,} more like this one"] if nights_left else []),

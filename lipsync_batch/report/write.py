@@ -30,6 +30,10 @@ class Paths:
     csv: Path
     html: Path
 
+    @property
+    def all(self) -> tuple[Path, ...]:
+        return (self.json, self.csv, self.html)
+
     @classmethod
     def inside(cls, folder: Path, where: Mapping[str, str] | None = None) -> Paths:
         """Those of the jobs with some labels have names of their own: `report.language-de.html`."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 
 from lipsync_batch import files
-from lipsync_batch.clock import Clock
 from lipsync_batch.events import Events, Noticed
 from lipsync_batch.files import Folder
+from lipsync_batch.runner.shelves import Shelf
 from lipsync_batch.store.ledger import FileMove, Ledger
 from lipsync_batch.store.reads import Reads
 
@@ -20,15 +20,15 @@ class Arranger:
     """The finished files of a batch against its jobs."""
 
     def __init__(
-        self, folder: Folder, reads: Reads, ledger: Ledger, events: Events, clock: Clock, stopping: asyncio.Event
+        self, folder: Folder, shelf: Shelf, reads: Reads, ledger: Ledger, events: Events, stopping: asyncio.Event
     ) -> None:
         """Once `stopping` is set nothing more is begun; what was begun with the moves is ended."""
         self._stopping = stopping
         self._folder = folder
+        self._shelf = shelf
         self._reads = reads
         self._ledger = ledger
         self._events = events
-        self._clock = clock
 
     async def finish_moves(self) -> None:
         """Finish what an earlier run began. DiskError where files cannot be moved; the next run moves them."""
@@ -72,13 +72,17 @@ class Arranger:
         return FileMove(holding=f"{target}.{tag}.moving", source=source, target=target, fingerprint=fingerprint)
 
     async def _carry_out(self, moves: list[FileMove]) -> None:
-        """Phase one: every file leaves its old name. Nobody takes an old name before all have left."""
-        held = []
+        """Phase one: every file leaves its old name. Nobody takes an old name before all have left.
+
+        A move in a store that was cut in two left a copy at either end: it is made again.
+        """
+        shelf, held = self._shelf, []
         for move in moves:
-            source, holding = self._folder.path(move.source), self._folder.path(move.holding)
-            if not files.occupied(holding) and files.occupied(source):
-                await self._clock.in_thread(files.land, source, holding)
-            if files.occupied(holding):
+            is_held = await shelf.occupied(move.holding)
+            if (shelf.is_far or not is_held) and await shelf.occupied(move.source):
+                await shelf.move(move.source, move.holding)
+                is_held = True
+            if is_held:
                 held.append(move)
             else:  # deleted by somebody; what stands under its new name is another pair's
                 await self._ledger.file_moved(move, landed=False)
@@ -90,35 +94,38 @@ class Arranger:
 
         One that was held, and is no more, took its new name before a crash: what stood there had gone aside by then.
         """
+        shelf = self._shelf
         for move in moves:
-            holding, target = self._folder.path(move.holding), self._folder.path(move.target)
-            if files.occupied(holding):
-                await self._clear(move.target)
-                await self._clock.in_thread(files.land, holding, target)
-            await self._ledger.file_moved(move, landed=files.occupied(target))
+            if await shelf.occupied(move.holding):
+                if not (shelf.is_far and await shelf.same(move.holding, move.target)):
+                    await self._clear(move.target)
+                await shelf.move(move.holding, move.target)
+            await self._ledger.file_moved(move, landed=await shelf.occupied(move.target))
 
     async def _link(self, fingerprint: str, output: str) -> None:
         """Another job wants a file that stays where it is."""
-        sources = [path for path in self._reads.outputs(fingerprint) if self._folder.path(path).is_file()]
-        if not sources:
+        shelf = self._shelf
+        for source in self._reads.outputs(fingerprint):
+            if await shelf.occupied(source):
+                break
+        else:
             return
-        source, target = self._folder.path(sources[0]), self._folder.path(output)
-        if not await self._clock.in_thread(files.same, source, target):
+        if not await shelf.same(source, output):
             await self._clear(output)
-            await self._clock.in_thread(files.duplicate, source, target)
+            await shelf.duplicate(source, output)
         await self._ledger.outputs_added(fingerprint, [output])
 
     async def _clear(self, path: str) -> None:
-        await clear(path, self._folder, self._reads, self._ledger, self._events, self._clock)
+        await clear(path, self._shelf, self._reads, self._ledger, self._events)
 
 
-async def clear(path: str, folder: Folder, reads: Reads, ledger: Ledger, events: Events, clock: Clock) -> None:
+async def clear(path: str, shelf: Shelf, reads: Reads, ledger: Ledger, events: Events) -> None:
     """Make room at a final name: what stands there is kept in `superseded/`."""
-    if not files.occupied(folder.path(path)):
+    if not await shelf.occupied(path):
         return
     owner = reads.output_owner(path)
-    aside = folder.superseded(path, short(owner) if owner else "found")
-    await clock.in_thread(files.land, folder.path(path), folder.path(aside))
+    aside = await shelf.superseded(path, short(owner) if owner else "found")
+    await shelf.move(path, aside)
     await ledger.outputs_moved([(path, aside, True)])
     if owner is None:
         events.emit(Noticed(message=f"a file that stood in the way was moved to {aside}", name=path))

@@ -18,6 +18,7 @@ from lipsync_batch.providers.base import Provider
 from lipsync_batch.runner.breaker import Breaker
 from lipsync_batch.runner.budget import Budget
 from lipsync_batch.runner.forecast import Forecast
+from lipsync_batch.runner.shelves import Shelf
 from lipsync_batch.runner.slots import Slots
 from lipsync_batch.runner.throttle import Throttle
 from lipsync_batch.runner.turns import Turns
@@ -88,6 +89,7 @@ class Context:
     reads: Reads
     ledger: Ledger
     folder: Folder
+    shelf: Shelf
     clock: Clock
     events: Events
     options: Options

@@ -1,7 +1,8 @@
 """The download lane: finished generations become files, whole and right under their final names.
 
 The order of each: fetch beside the final name, length, media check, fsync; sha256 committed; rename; fsync of the
-folder; `done`. Whatever moment the process dies in, the next run sees which of these steps were made.
+folder; `done`. In a store the rename is an upload to a name that nobody looks at, and a copy to the final one. Whatever
+moment the process dies in, the next run sees which of these steps were made.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum, auto
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from lipsync_batch import files
+from lipsync_batch.errors import OutputStoreError
 from lipsync_batch.events import Downloaded, Event, Moved, Noticed
 from lipsync_batch.fetch import (
     BadFile,
@@ -33,8 +35,8 @@ from lipsync_batch.part import discard
 from lipsync_batch.runner.arrange import clear, short
 from lipsync_batch.runner.context import Context
 from lipsync_batch.runner.fetchers import Fetcher
-from lipsync_batch.runner.landing import Landing
 from lipsync_batch.runner.poll import PollLane
+from lipsync_batch.runner.shelves import BrokenOffError, Naming
 from lipsync_batch.store.lane_reads import Arrival
 
 LINK_REFRESHES = 6
@@ -50,11 +52,15 @@ BUSY = 256
 """Pairs that may be on their way to their final name at once, whether they are fetched or wait for the disk."""
 
 
-class LeftOver(Enum):
-    """Where an earlier run left a whole file."""
+class Landed:
+    """A file that an earlier run gave its final name, and could not say so any more."""
 
-    FINAL = auto()
-    PART = auto()
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A whole file whose checksum is committed, one step from its final name."""
+
+    name: Naming
 
 
 class DownloadLane:
@@ -64,11 +70,12 @@ class DownloadLane:
         self._context = context
         self._polls = polls
         self._fetcher = fetcher
-        self._landing = Landing(context.clock)
         self._busy: set[str] = set()
         self._fetching = 0
         """How many of those are still being fetched; the others only wait for the disk."""
         self._broken: dict[str, int] = {}
+        self._refused: dict[str, int] = {}
+        """How often the store did not take a video that waits on this disk."""
         self._resting: dict[str, float] = {}
         """Pairs whose transfer failed, with the time until which they are left alone."""
         self._page: deque[Arrival] = deque()
@@ -87,6 +94,7 @@ class DownloadLane:
     def break_off(self) -> None:
         """What is being fetched ends as soon as it can; the next run goes on where it stands."""
         self._fetcher.break_off()
+        self._context.shelf.break_off()
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Moved) and event.new is State.READY:
@@ -109,10 +117,20 @@ class DownloadLane:
         for fingerprint in over:
             del self._resting[fingerprint]
             self._more = True
+            if fingerprint in self._refused:
+                self._page.clear()  # it is older than what was read meanwhile, and comes first when that is read again
         free = min(self._context.options.downloads - self._fetching, BUSY - len(self._busy))
         if self._more and len(self._page) < free:
             self._turn_page()
-        return [self._page.popleft() for _ in range(min(free, len(self._page)))]
+        taken: list[Arrival] = []
+        while self._page and len(taken) < free and not self._must_wait(self._page[0]):
+            taken.append(self._page.popleft())
+        return taken
+
+    def _must_wait(self, arrival: Arrival) -> bool:
+        """Whether no other video may come to this disk now: so many wait on it for a store that does not take them."""
+        waiting = self._refused
+        return len(waiting) >= self._context.options.downloads and arrival.fingerprint not in waiting
 
     def _turn_page(self) -> None:
         page = self._context.reads.arrivals(PAGE, exclude=[*self._busy, *self._resting])
@@ -134,6 +152,11 @@ class DownloadLane:
             with context.in_order(), files.disk_faults(context.folder.root):
                 try:
                     await self._collect_one(arrival)
+                except BrokenOffError:
+                    pass  # the run ends; the next one carries it
+                except OutputStoreError as error:
+                    if not context.stop.requested.is_set():
+                        self._rest_for(arrival, f"{error}")
                 except OSError as error:
                     if error.errno not in files.OF_ONE_NAME:
                         raise
@@ -143,11 +166,14 @@ class DownloadLane:
             context.wake()
 
     async def _collect_one(self, arrival: Arrival) -> None:
+        folder, tag = self._context.folder, _tag(arrival)
         with self._slot():
-            folder, tag = self._context.folder, _tag(arrival)
-            paths = arrival.outputs or (self._unwanted_path(arrival, tag),)
-            final, part = folder.path(paths[0]), folder.part(paths[0], tag)
-            outcome = await self._bring(arrival, final, part)
+            paths = arrival.outputs or (await self._unwanted_path(arrival, tag),)
+            part = folder.part(paths[0], tag)
+            outcome = await self._bring(arrival, paths[0], part)
+            if self._context.shelf.is_far:  # what waits to be carried away takes room on the disk
+                await self._record(arrival, paths, part, outcome)
+                return
         await self._record(arrival, paths, part, outcome)
 
     @contextmanager
@@ -159,10 +185,21 @@ class DownloadLane:
             self._fetching -= 1
             self._context.arrived.set()
 
-    async def _bring(self, arrival: Arrival, final: Path, part: Path) -> Outcome | LeftOver:
+    def _rest_for(self, arrival: Arrival, reason: str) -> None:
+        """A store that does not take a video now may do so later: it waits on the disk, and was paid for once.
+
+        Longer each time, and without an end: its store is not its fault.
+        """
+        rounds = self._refused[arrival.fingerprint] = self._refused.get(arrival.fingerprint, 0) + 1
+        pause = min(LONGEST_PAUSE, 2.0**rounds)
+        self._resting[arrival.fingerprint] = self._context.clock.now() + pause
+        message = f"the video could not be put into its store, again in {pause:.0f} s: {reason}"
+        self._context.events.emit(Noticed(message=message, name=arrival.name))
+
+    async def _bring(self, arrival: Arrival, path: str, part: Path) -> Outcome | Landed | Carried:
         """The file, from the network or from an earlier run, under one of its two names; or why it does not come."""
         if arrival.sha256 is not None:
-            found = await self._context.clock.in_thread(_left_over, final, part, arrival)
+            found = await self._left_over(path, part, arrival)
             if found is not None:
                 return found
         if arrival.link is None:
@@ -177,18 +214,33 @@ class DownloadLane:
             self._folders.discard(part.parent)  # it may be that somebody took it away
         return outcome
 
-    def _unwanted_path(self, arrival: Arrival, tag: str) -> str:
+    async def _left_over(self, path: str, part: Path, arrival: Arrival) -> Landed | Carried | None:
+        """How far an earlier run came with the file whose checksum it committed; a file is read whole for that."""
+        shelf, in_thread = self._context.shelf, self._context.clock.in_thread
+        assert arrival.sha256 is not None
+        size, sha256 = arrival.bytes, arrival.sha256
+        if await in_thread(shelf.stands, path, size=size, sha256=sha256, read=True):
+            return Landed()
+        if (naming := await shelf.arrived(_tag(arrival), sha256=sha256)) is not None:
+            return Carried(naming)
+        if await in_thread(files.matches, part, size=size, sha256=sha256):
+            return Carried(await shelf.bring(part, _tag(arrival), sha256=sha256))
+        return None
+
+    async def _unwanted_path(self, arrival: Arrival, tag: str) -> str:
         """No job wants the video any more, but it was paid for: it is kept aside."""
         known = [path for path in self._context.reads.outputs(arrival.fingerprint) if path.startswith(files.SUPERSEDED)]
-        return known[0] if known else self._context.folder.superseded(arrival.last_output, tag)
+        return known[0] if known else await self._context.shelf.superseded(arrival.last_output, tag)
 
-    async def _record(self, arrival: Arrival, paths: tuple[str, ...], part: Path, outcome: Outcome | LeftOver) -> None:
+    async def _record(
+        self, arrival: Arrival, paths: tuple[str, ...], part: Path, outcome: Outcome | Landed | Carried
+    ) -> None:
         match outcome:
-            case LeftOver.FINAL:  # it had landed, and the process died before it could say so
+            case Landed():
                 discard(part)
                 await self._finish(arrival, paths)
-            case LeftOver.PART:  # whole and checked, and the process died before its rename
-                await self._place(arrival, paths, part)
+            case Carried(name=naming):
+                await self._place(arrival, paths, part, naming)
             case Fetched(info=info, lies_alone=lies_alone):
                 self._context.events.emit(Downloaded(bytes=info.bytes))
                 await self._land(arrival, paths, part, info, lies_alone=lies_alone)
@@ -216,45 +268,55 @@ class DownloadLane:
             discard(part)
             await self._finish(arrival, paths)
             return
-        await self._place(arrival, paths, part, lies_alone=lies_alone)
+        naming = await context.shelf.bring(part, _tag(arrival), sha256=info.sha256)
+        await self._place(arrival, paths, part, naming, lies_alone=lies_alone)
 
     async def _stands_already(self, path: str, arrival: Arrival, info: FileInfo) -> bool:
         """Whether the video is there, and no other pair's: a jobs.db that was made again may not know of it."""
         context = self._context
-        final = context.folder.path(path)
-        if not files.occupied(final) or context.reads.output_owner(path) not in (None, arrival.fingerprint):
+        if context.reads.output_owner(path) not in (None, arrival.fingerprint):
             return False
-        return await context.clock.in_thread(files.matches, final, size=info.bytes, sha256=info.sha256)
+        stands = context.shelf.stands
+        return await context.clock.in_thread(stands, path, size=info.bytes, sha256=info.sha256, read=True)
 
-    async def _place(self, arrival: Arrival, paths: tuple[str, ...], part: Path, *, lies_alone: bool = False) -> None:
-        if any(files.occupied(self._context.folder.path(path)) for path in paths):
+    async def _place(
+        self, arrival: Arrival, paths: tuple[str, ...], part: Path, naming: Naming, *, lies_alone: bool = False
+    ) -> None:
+        """A whole file whose checksum is committed gets its names, and its pair is done."""
+        occupied = False
+        for path in paths:
+            occupied = occupied or await self._context.shelf.occupied(path)
+        if occupied:
             async with self._context.names:
-                await self._put_there(arrival, paths, part, lies_alone=lies_alone)
+                await self._clear(paths[0])
+                await self._name(arrival, paths, part, naming, lies_alone=lies_alone)
         else:
-            await self._put_there(arrival, paths, part, lies_alone=lies_alone)
+            await self._name(arrival, paths, part, naming, lies_alone=lies_alone)
 
-    async def _put_there(self, arrival: Arrival, paths: tuple[str, ...], part: Path, *, lies_alone: bool) -> None:
-        await self._clear(paths[0])
-        await self._landing.land(part, self._context.folder.path(paths[0]))
+    async def _name(
+        self, arrival: Arrival, paths: tuple[str, ...], part: Path, naming: Naming, *, lies_alone: bool
+    ) -> None:
+        await naming(paths[0])
         if not lies_alone:
             discard(part)
         await self._finish(arrival, paths)
 
     async def _finish(self, arrival: Arrival, paths: tuple[str, ...]) -> None:
         """The first job has its file; the others that want the same pair get it as a hard link."""
-        folder, in_thread = self._context.folder, self._context.clock.in_thread
+        shelf = self._context.shelf
         for path in paths[1:]:
-            if await in_thread(files.same, folder.path(paths[0]), folder.path(path)):
+            if await shelf.same(paths[0], path):
                 continue  # it stands there, and the run that put it there could not say so any more
             await self._clear(path)
-            await in_thread(files.duplicate, folder.path(paths[0]), folder.path(path))
+            await shelf.duplicate(paths[0], path)
         await self._context.ledger.done(arrival.fingerprint, paths, superseded=not arrival.outputs)
         self._broken.pop(arrival.fingerprint, None)
+        self._refused.pop(arrival.fingerprint, None)
         self._tell(arrival, State.DONE)
 
     async def _clear(self, path: str) -> None:
         context = self._context
-        await clear(path, context.folder, context.reads, context.ledger, context.events, context.clock)
+        await clear(path, context.shelf, context.reads, context.ledger, context.events)
 
     async def _refresh(self, arrival: Arrival, reason: str) -> None:
         """The link is dead: the provider is asked for a fresh one, so often; never for a new generation."""
@@ -262,6 +324,7 @@ class DownloadLane:
             code = "output_gone" if arrival.sha256 else "link_dead"
             await self._fail(arrival, code, f"the provider gave no working link to the video: {reason}")
             return
+        self._refused.pop(arrival.fingerprint, None)
         await self._context.ledger.refresh_link(arrival.fingerprint)
         self._tell(arrival, State.SUBMITTED, message=reason)
         self._polls.board_again(arrival.fingerprint)
@@ -283,6 +346,7 @@ class DownloadLane:
 
     async def _fail(self, arrival: Arrival, code: str, message: str) -> None:
         self._broken.pop(arrival.fingerprint, None)
+        self._refused.pop(arrival.fingerprint, None)
         await self._context.ledger.fail(arrival.fingerprint, State.READY, code=code, message=message)
         self._tell(arrival, State.FAILED, code=code, message=message)
 
@@ -300,13 +364,6 @@ class DownloadLane:
                 message=message,
             )
         )
-
-
-def _left_over(final: Path, part: Path, arrival: Arrival) -> LeftOver | None:
-    """Under which name an earlier run left the file whose checksum it committed. Reads it whole."""
-    if files.matches(final, size=arrival.bytes, sha256=arrival.sha256):
-        return LeftOver.FINAL
-    return LeftOver.PART if files.matches(part, size=arrival.bytes, sha256=arrival.sha256) else None
 
 
 def _tag(arrival: Arrival) -> str:

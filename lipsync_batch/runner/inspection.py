@@ -7,12 +7,14 @@ before the first submit. What is missing or damaged becomes `ready`, and is fetc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from lipsync_batch import files
 from lipsync_batch.events import Moved, Noticed
 from lipsync_batch.jobs import State
 from lipsync_batch.runner.arrange import Arranger
 from lipsync_batch.runner.context import Context
+from lipsync_batch.runner.shelves import AT_ONCE
 from lipsync_batch.store.file_reads import Finished
 
 PAGE = 200
@@ -28,7 +30,7 @@ class Inspection:
         self._verify = verify
         self._stopping = context.stop.requested
         self._arranger = Arranger(
-            context.folder, context.reads, context.ledger, context.events, context.clock, self._stopping
+            context.folder, context.shelf, context.reads, context.ledger, context.events, self._stopping
         )
         self.over = False
         """Nothing more will be found missing: until then the run goes on."""
@@ -49,23 +51,20 @@ class Inspection:
 
     def _look(self, page: Sequence[Finished]) -> list[tuple[Finished, list[str]]]:
         """The pairs with which something is wrong, each with those of its paths where a good file stands."""
-        troubled = []
-        for pair in page:
-            if self._stopping.is_set():
-                break
-            good = [path for path in pair.paths if self._stands(path, pair)]
-            if pair.unplaced or not good or len(good) < len(pair.paths):
-                troubled.append((pair, good))
-        return troubled
+        if not self._context.shelf.is_far:
+            return [found for pair in page if (found := self._trouble(pair)) is not None]
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            return [found for found in threads.map(self._trouble, page) if found is not None]
+
+    def _trouble(self, pair: Finished) -> tuple[Finished, list[str]] | None:
+        """Where a good file of a pair stands, if that is not everywhere where it should."""
+        if self._stopping.is_set():
+            return None
+        good = [path for path in pair.paths if self._stands(path, pair)]
+        return (pair, good) if pair.unplaced or not good or len(good) < len(pair.paths) else None
 
     def _stands(self, path: str, pair: Finished) -> bool:
-        file = self._context.folder.path(path)
-        if self._verify and pair.sha256 is not None:
-            return files.matches(file, size=pair.bytes, sha256=pair.sha256)
-        try:
-            return file.is_file() and pair.bytes in (None, file.stat().st_size)
-        except OSError:
-            return False
+        return self._context.shelf.stands(path, size=pair.bytes, sha256=pair.sha256, read=self._verify)
 
     async def _settle(self, pair: Finished, good: Sequence[str]) -> None:
         """A finished pair keeps only outputs that are there; with none left it is fetched again."""

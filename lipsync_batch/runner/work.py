@@ -24,6 +24,7 @@ from lipsync_batch.runner.forecast import Forecast, Times, of_history
 from lipsync_batch.runner.inspection import Inspection
 from lipsync_batch.runner.run import Run
 from lipsync_batch.runner.settle import settle
+from lipsync_batch.runner.shelves import FolderShelf, Shelf
 from lipsync_batch.runner.throttle import Throttle
 from lipsync_batch.runner.turns import Turns
 from lipsync_batch.settings import Rate
@@ -86,10 +87,11 @@ class Work:
         requests_before: int = 0,
         memory: AccountMemory | None = None,
         presigner: Presigner | None = None,
+        shelf: Shelf | None = None,
         journalled: Journalled = lambda _: {},
         aborted: Callable[[StopReason], None] | None = None,
     ) -> None:
-        """`memory` is what the runs of the account share; it is closed at the end.
+        """`memory` is what the runs of the account share; it is closed at the end. `shelf` defaults to the folder.
 
         `journalled` looks up the answers that a dead run wrote to run.log and not to jobs.db any more.
         """
@@ -107,6 +109,7 @@ class Work:
         self._requests_before = requests_before
         self._memory = memory
         self._presigner = presigner or Presigner()
+        self._shelf: Shelf = shelf or FolderShelf(folder, clock)
         self._journalled = journalled
         self._aborted = aborted
 
@@ -128,7 +131,7 @@ class Work:
         )
         stop = Stop(self._events)
         with self._signals(stop):
-            arranger = Arranger(self._folder, reads, ledger, self._events, self._clock, stop.requested)
+            arranger = Arranger(self._folder, self._shelf, reads, ledger, self._events, stop.requested)
             await arranger.finish_moves()
             if not reads.is_placed() and await arranger.place():
                 self._store.mark_placed()
@@ -191,6 +194,7 @@ class Work:
             reads=reads,
             ledger=ledger,
             folder=self._folder,
+            shelf=self._shelf,
             clock=clock,
             events=self._events,
             options=self._options,

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from lipsync_batch.addresses import Address
 from lipsync_batch.errors import ActionNeededError, MissingExtraError, UsageError
-from lipsync_batch.storage.addresses import Address
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Credential, S3Store
@@ -25,6 +25,7 @@ CREDENTIALS_HOLD = timedelta(minutes=10)
 """After that the chain is asked again; it renews by itself what expires, and sooner than that."""
 _RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
 _TIMES = {"connect_timeout": "5s", "timeout": "10s"}
+_PATIENT = {"connect_timeout": "5s", "timeout": "120s"}
 _LOOKED_FOR: Mapping[str, str] = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the profile AWS_PROFILE (or default) in ~/.aws/credentials and "
     "~/.aws/config, a web identity, and the role of a container or an instance",
@@ -58,19 +59,22 @@ class Opened:
     credentials_end: Callable[[], datetime | None] = lambda: None
 
 
-def open_store(address: Address) -> Opened:
-    """The bucket of an address. MissingExtraError, ActionNeededError, or UsageError for settings that are no use."""
+def open_store(address: Address, *, profile: str | None = None, patient: bool = False) -> Opened:
+    """The bucket of an address. MissingExtraError, ActionNeededError, or UsageError for settings that are no use.
+
+    `profile` names one of Amazon's configuration. A store that is written to is given more time for each request.
+    """
     must_be_installed(address.scheme)
     from obstore.exceptions import BaseError
 
     try:
         match address.scheme:
             case "s3":
-                return _amazon(address)
+                return _amazon(address, profile, patient=patient)
             case "gs":
-                return Opened(_google(address))
+                return Opened(_google(address, patient=patient))
             case _:
-                return Opened(_azure(address))
+                return Opened(_azure(address, patient=patient))
     except (BaseError, ValueError) as error:
         words = str(error).partition("\n\nDebug source")[0]
         if "Account must be specified" in words:
@@ -78,17 +82,16 @@ def open_store(address: Address) -> Opened:
         raise UsageError(f"{address.place}: cannot be opened: {words}") from error
 
 
-def _amazon(address: Address) -> Opened:
+def _amazon(address: Address, profile: str | None, *, patient: bool) -> Opened:
     """By botocore's chain: obstore's own knows neither profiles nor single sign-on."""
     from botocore.exceptions import BotoCoreError
-    from botocore.session import get_session
     from obstore.store import S3Store
 
     try:
-        session = get_session()
+        session = amazon_session(profile)
         found = session.get_credentials()
         region = session.get_config_variable("region")
-        endpoint = _endpoint(session.get_scoped_config())
+        endpoint = amazon_endpoint(session, profile)
     except BotoCoreError as error:
         raise locked_out(address.place, str(error)) from error
     if found is None:
@@ -111,7 +114,7 @@ def _amazon(address: Address) -> Opened:
         address.bucket,
         region=region or "us-east-1",
         credential_provider=credentials,
-        client_options=_client(endpoint),
+        client_options=_client(endpoint, patient=patient),
         retry_config=_RETRIES,
         **where,
     )
@@ -119,24 +122,37 @@ def _amazon(address: Address) -> Opened:
     return Opened(store, lambda: getattr(found, "_expiry_time", None))
 
 
-def _endpoint(profile: Mapping[str, str]) -> str | None:
-    """Of a store that speaks Amazon's language without being Amazon's; by the names that Amazon's tools read."""
+def amazon_session(profile: str | None) -> Any:
+    """Of botocore's: who we are for Amazon, with a profile of its configuration or without."""
+    from botocore.session import Session, get_session
+
+    return Session(profile=profile) if profile else get_session()
+
+
+def amazon_endpoint(session: Any, profile: str | None) -> str | None:
+    """Of a store that speaks Amazon's language without being Amazon's; by the names that Amazon's tools read.
+
+    Whoever names a profile means its store, whatever the environment says of the usual one.
+    """
+    configured: Mapping[str, str] = session.get_scoped_config()
+    if profile:
+        return configured.get("endpoint_url")
     named = (os.environ.get(name, "").strip() for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
-    return next(filter(None, named), None) or profile.get("endpoint_url")
+    return next(filter(None, named), None) or configured.get("endpoint_url")
 
 
-def _google(address: Address) -> Bucket:
+def _google(address: Address, *, patient: bool) -> Bucket:
     from obstore.store import GCSStore
 
-    return GCSStore(address.bucket, client_options=_client(None), retry_config=_RETRIES)
+    return GCSStore(address.bucket, client_options=_client(None, patient=patient), retry_config=_RETRIES)
 
 
-def _azure(address: Address) -> Bucket:
+def _azure(address: Address, *, patient: bool) -> Bucket:
     from obstore.store import AzureStore
 
     endpoint = os.environ.get("AZURE_STORAGE_ENDPOINT") or os.environ.get("AZURE_ENDPOINT")
-    return AzureStore(address.bucket, client_options=_client(endpoint), retry_config=_RETRIES)
+    return AzureStore(address.bucket, client_options=_client(endpoint, patient=patient), retry_config=_RETRIES)
 
 
-def _client(endpoint: str | None) -> Any:
-    return {**_TIMES, "allow_http": bool(endpoint and endpoint.startswith("http://"))}
+def _client(endpoint: str | None, *, patient: bool) -> Any:
+    return {**(_PATIENT if patient else _TIMES), "allow_http": bool(endpoint and endpoint.startswith("http://"))}

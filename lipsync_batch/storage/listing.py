@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from fnmatch import translate
 from typing import Any
 
+from lipsync_batch.addresses import Address
 from lipsync_batch.jobs import StoredObject
-from lipsync_batch.storage.addresses import Address
 from lipsync_batch.storage.stores import Stores
 
 MAGIC = re.compile(r"[*?\[]")

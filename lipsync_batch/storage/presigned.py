@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from lipsync_batch.addresses import Address
 from lipsync_batch.jobs import Audio, Link, Pair, StoredObject
-from lipsync_batch.storage.addresses import Address
 from lipsync_batch.storage.stores import Stores
 
 DAY = timedelta(days=1)

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from lipsync_batch.addresses import Address
 from lipsync_batch.inputs import ObjectFacts, Trouble
-from lipsync_batch.storage.addresses import Address
 from lipsync_batch.storage.chains import Opened, locked_out, open_store
 from lipsync_batch.storage.faults import Fault, Kind
 

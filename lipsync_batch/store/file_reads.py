@@ -41,6 +41,17 @@ class FileReads(Query):
         rows = self._rows("SELECT path FROM outputs WHERE fingerprint = :f ORDER BY superseded, path", f=fingerprint)
         return [row["path"] for row in rows]
 
+    def is_arriving(self, tag: str) -> bool:
+        """Whether a file is waited for whose checksum is committed; `tag` names its generation in file names."""
+        row = self._one(
+            """
+            SELECT 1 FROM pairs
+            WHERE state = 'ready' AND sha256 IS NOT NULL AND fingerprint GLOB '*:' || :short || '*' LIMIT 1
+            """,
+            short=tag.partition("-")[0],
+        )
+        return row is not None
+
     def unplaced(self, fingerprint: str | None = None) -> list[tuple[str, str]]:
         """(fingerprint, output) of jobs whose pair is finished, but whose file does not stand where they want it.
 

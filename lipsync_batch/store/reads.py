@@ -26,6 +26,11 @@ class Reads(LaneReads, RecordReads, RemedyReads, IntakeReads):
         row = self._one("SELECT * FROM batch")
         return None if row is None else _batch(row)
 
+    def output_store(self) -> str | None:
+        """Where the finished videos go; None where they stay in the batch folder."""
+        row = self._one("SELECT url FROM output_store")
+        return None if row is None else str(row["url"])
+
     def batch(self) -> BatchRecord:
         """What the folder is bound to. BatchError where its first run ended before it could say so."""
         record = self.bound()

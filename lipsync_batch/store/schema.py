@@ -226,3 +226,9 @@ _M003 = (
 def m004_objects(db: Database) -> None:
     """What the objects were that the jobs name, in S3 and its like."""
     db.execute("CREATE TABLE objects (url TEXT PRIMARY KEY, identity TEXT NOT NULL, size INTEGER NOT NULL) STRICT")
+
+
+@migrations()
+def m005_output_store(db: Database) -> None:
+    """Where the finished videos of a batch go, if that is not its folder."""
+    db.execute("CREATE TABLE output_store (id INTEGER PRIMARY KEY CHECK (id = 1), url TEXT NOT NULL) STRICT")

@@ -29,6 +29,11 @@ Journal = Callable[[Sequence[str]], None]
 _ESTIMATE = "(:per_generation + CAST(ceil(billable_seconds) AS INTEGER) * :per_second)"
 
 
+def new_batch_id() -> str:
+    """An id that no other batch has."""
+    return secrets.token_hex(6)
+
+
 class Store:
     """jobs.db, opened. `reads` answers questions; `writing` gives the ledger of a run."""
 
@@ -87,10 +92,14 @@ class Store:
         manifest: str,
         batch_id: str | None = None,
         created_at: datetime | None = None,
+        output_store: str | None = None,
     ) -> BatchRecord:
-        """Say, once and for all, what this new batch belongs to. One that is made again keeps its id."""
+        """Say, once and for all, what this new batch belongs to, and where its videos go.
+
+        One that is made again keeps its id.
+        """
         record = BatchRecord(
-            batch_id=batch_id or secrets.token_hex(6),
+            batch_id=batch_id or new_batch_id(),
             provider=provider,
             origin=origin,
             manifest=manifest,
@@ -107,6 +116,8 @@ class Store:
                     "created_at": iso(record.created_at),
                 },
             )
+            if output_store is not None:
+                self._database.execute("INSERT INTO output_store VALUES (1, :url)", {"url": output_store})
         return record
 
     def recovery(self) -> Recovery:

@@ -6,11 +6,12 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import obstore
 import pytest
-from command import KEY, environment, run, start
+from command import KEY, QUICK, called, environment, run, start, wait_until
 from media_factory import make_audio, make_video
 from object_store import BROKEN, BUCKET, DENIED, SECRET, ObjectServer
 from other_api import OtherApi, other_api
@@ -50,10 +51,18 @@ class Studio:
         return path
 
     def environment(self, api: str | None = None, **more: str) -> Mapping[str, str]:
-        return environment(self.folder, api, **self.server.environment, **more)
+        return environment(self.folder, api, **self.server.environment, **QUICK, **more)
 
     def report(self, name: str = "spring") -> dict:
         return json.loads((self.folder / "out" / name / "report.json").read_text())
+
+    def videos_in_jobs_db(self) -> set[str]:
+        with closing(sqlite3.connect(self.folder / "out" / "spring" / "_batch" / "jobs.db")) as database:
+            return {row[0] for row in database.execute("SELECT json_extract(video, '$.object') FROM pairs")}
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "out" / "spring" / "_batch" / "run.log"
 
     def written(self) -> list[Path]:
         return [path for path in (self.folder / "out").rglob("*") if path.is_file()]
@@ -72,12 +81,13 @@ def studio(tmp_path: Path, server: ObjectServer) -> Studio:
 @pytest.fixture
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherApi]:
     with other_api(make_video(tmp_path_factory.mktemp("api") / "result.mp4", seconds=0.5), key=KEY) as server:
+        server.seconds = 0.02
         yield server
 
 
 def test_sandbox_fetches_the_links_that_it_is_given(studio: Studio) -> None:
     """So they work: the sandbox knows no credentials, and makes its videos of what it fetched."""
-    ended = run("run", studio.manifest(), "--sandbox", env=studio.environment(), cwd=studio.folder)
+    ended = run("run", str(studio.manifest()), "--sandbox", env=studio.environment(), cwd=studio.folder)
 
     assert ended.returncode == 0, ended.stderr
     assert studio.report("spring.sandbox")["counts"]["done"] == CLIPS + 1
@@ -98,7 +108,7 @@ def test_no_link_is_written_down(studio: Studio, api: OtherApi) -> None:
 
     api.on_submit = quote
 
-    ended = run("run", studio.manifest(), "-v", env=studio.environment(api.url), cwd=studio.folder)
+    ended = called("run", str(studio.manifest()), "-v", env=studio.environment(api.url), cwd=studio.folder)
 
     assert ended.returncode == 1, ended.stderr
     assert len(api.tasks) == CLIPS
@@ -108,21 +118,22 @@ def test_no_link_is_written_down(studio: Studio, api: OtherApi) -> None:
         assert SIGNATURE not in content
         assert SECRET.encode() not in content
         assert b"AKIAMARKED" not in content
+    assert studio.videos_in_jobs_db() == {f"s3://{BUCKET}/clips/clip {number}.mp4" for number in range(CLIPS)}
     assert b"cannot fetch http://127.0.0.1" in (studio.folder / "out" / "spring" / "report.json").read_bytes()
 
 
 def test_second_run_pays_for_nothing_and_a_changed_object_for_itself(studio: Studio, api: OtherApi) -> None:
     """Nor do objects that are gone cost anything: the provider has their pairs already."""
     manifest, env = studio.manifest(), studio.environment(api.url)
-    assert run("run", manifest, env=env, cwd=studio.folder).returncode == 0
-    again = run("run", manifest, env=env, cwd=studio.folder)
+    assert called("run", str(manifest), env=env, cwd=studio.folder).returncode == 0
+    again = called("run", str(manifest), env=env, cwd=studio.folder)
     assert len(api.tasks) == CLIPS + 1
-    assert "nothing to pay for" in again.stderr + again.stdout
+    assert again.returncode == 0
 
     studio.put("clips/clip 1.mp4", studio.clip + box(99))
     obstore.delete(studio.bucket, "dubs/dub.wav")
-    planned = run("plan", manifest, "--json", env=env, cwd=studio.folder)
-    changed = run("run", manifest, env=env, cwd=studio.folder)
+    planned = called("plan", str(manifest), "--json", env=env, cwd=studio.folder)
+    changed = called("run", str(manifest), env=env, cwd=studio.folder)
 
     assert json.loads(planned.stdout)["changed"][0]["inputs"] == ["video"]
     assert changed.returncode == 0, changed.stderr
@@ -141,7 +152,9 @@ def test_object_that_is_changed_under_a_run_is_not_sent(studio: Studio, api: Oth
         return False
 
     api.on_submit = change
-    ended = run("run", studio.manifest(), "--max-in-flight", "1", env=studio.environment(api.url), cwd=studio.folder)
+    ended = called(
+        "run", str(studio.manifest()), "--max-in-flight", "1", env=studio.environment(api.url), cwd=studio.folder
+    )
 
     assert ended.returncode == 1
     assert len(api.tasks) == 1
@@ -160,11 +173,9 @@ def test_store_that_falls_silent_is_waited_for(studio: Studio, api: OtherApi) ->
         return BROKEN if silent and request.method == "HEAD" and len(asked) > 1 else None
 
     studio.server.instead = instead
-    going_on = start("run", studio.manifest(), "-v", env=studio.environment(api.url), cwd=studio.folder)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(api.tasks) < CLIPS:
-        time.sleep(0.05)
-    time.sleep(2.0)
+    going_on = start("run", str(studio.manifest()), "-v", env=studio.environment(api.url), cwd=studio.folder)
+    wait_until(lambda: studio.log.exists() and b"object storage does not answer" in studio.log.read_bytes())
+    assert len(api.tasks) == CLIPS
     silent.clear()
     stdout, stderr = going_on.communicate(timeout=90)
 
@@ -175,30 +186,29 @@ def test_store_that_falls_silent_is_waited_for(studio: Studio, api: OtherApi) ->
 
 def test_credentials_that_end_midway_stop_the_submitting(studio: Studio, api: OtherApi) -> None:
     """After three the others stay pending; `retry` takes up those for nothing."""
-    rows = [f'job-{number},"s3://{BUCKET}/clips/clip 0.mp4",Satz {number}.,Emily\n' for number in range(40)]
+    rows = [f'job-{number},"s3://{BUCKET}/clips/clip 0.mp4",Satz {number}.,Emily\n' for number in range(24)]
     manifest = studio.folder / "spring.csv"
     manifest.write_text("key,video,text,speaker\n" + "".join(rows), encoding="utf-8")
     studio.server.instead = lambda request: DENIED if len(studio.server.asked("HEAD")) > 10 else None
 
-    run("run", manifest, "--patience", "3s", "--max-in-flight", "2", env=studio.environment(api.url), cwd=studio.folder)
+    called(
+        "run",
+        str(manifest),
+        "--patience",
+        "1s",
+        "--max-in-flight",
+        "2",
+        env=studio.environment(api.url),
+        cwd=studio.folder,
+    )
 
     counts = studio.report()["counts"]
     assert counts["failed"] <= 6
-    assert counts["pending"] >= 20
+    assert counts["pending"] >= 10
     studio.server.instead = lambda _: None
-    assert run("retry", manifest, env=studio.environment(api.url), cwd=studio.folder).returncode == 0
-    assert run("run", manifest, env=studio.environment(api.url), cwd=studio.folder).returncode == 0
-    assert len(api.tasks) == 40
-
-
-def test_jobs_db_knows_objects_by_their_address(studio: Studio, api: OtherApi) -> None:
-    """Whoever looks into it finds the names of the manifest."""
-    run("run", studio.manifest(), env=studio.environment(api.url), cwd=studio.folder)
-
-    with sqlite3.connect(studio.folder / "out" / "spring" / "_batch" / "jobs.db") as database:
-        urls = {row[0] for row in database.execute("SELECT json_extract(video, '$.object') FROM pairs")}
-    database.close()
-    assert urls == {f"s3://{BUCKET}/clips/clip {number}.mp4" for number in range(CLIPS)}
+    assert called("retry", str(manifest), env=studio.environment(api.url), cwd=studio.folder).returncode == 0
+    assert called("run", str(manifest), env=studio.environment(api.url), cwd=studio.folder).returncode == 0
+    assert len(api.tasks) == 24
 
 
 def test_kill_while_a_store_is_slow_leaves_nothing_in_doubt(studio: Studio, api: OtherApi) -> None:
@@ -214,14 +224,12 @@ def test_kill_while_a_store_is_slow_leaves_nothing_in_doubt(studio: Studio, api:
         time.sleep(0.0 if len(studio.server.asked("HEAD")) <= CLIPS + 3 else 3.0)
 
     studio.server.instead = slow
-    going_on = start("run", manifest, env=env, cwd=studio.folder)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(studio.server.asked("HEAD")) <= CLIPS + 3:
-        time.sleep(0.02)
+    going_on = start("run", str(manifest), env=env, cwd=studio.folder)
+    wait_until(lambda: len(studio.server.asked("HEAD")) > CLIPS + 3)
     going_on.kill()
     going_on.communicate()
     studio.server.instead = lambda _: None
-    ended = run("run", manifest, env=env, cwd=studio.folder)
+    ended = called("run", str(manifest), env=env, cwd=studio.folder)
 
     assert ended.returncode == 0, ended.stderr
     assert studio.report()["counts"]["done"] == 12

@@ -1,0 +1,306 @@
+"""Finished videos in object storage: whole under their final key or not there, each right, and none paid for twice."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import obstore
+import pytest
+from command import KEY, QUICK, called, environment, start, wait_until
+from media_factory import make_video
+from object_store import BROKEN, DENIED, ObjectServer, object_server
+from other_api import OtherApi, other_api, request_digest
+
+pytestmark = pytest.mark.slow
+
+STORE = "s3://deliveries/spring"
+
+
+class Deliveries:
+    """A manifest of links, and a bucket for what is made of it."""
+
+    def __init__(self, folder: Path, server: ObjectServer, api: OtherApi) -> None:
+        self.folder = folder
+        self.server = server
+        self.api = api
+        self.bucket = server.bucket("deliveries")
+        self.rows: dict[str, str] = {}
+        server.requests.clear()
+
+    def write(self, **outputs: str) -> None:
+        """Rows by key, each with its output; the text is the key's."""
+        self.rows = outputs
+        lines = [f"{key},https://media.example/c.mp4,Text {key},Emily,{out}\n" for key, out in outputs.items()]
+        (self.folder / "spring.csv").write_text("key,video,text,speaker,output\n" + "".join(lines), encoding="utf-8")
+
+    def numbered(self, count: int) -> None:
+        self.write(**{f"job{n}": f"de/job{n}.mp4" for n in range(count)})
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return environment(self.folder, self.api.url, **self.server.environment, **QUICK)
+
+    def run(self, *options: str):
+        return self.call("run", "spring.csv", "--store", STORE, *options)
+
+    def call(self, *arguments: str):
+        """In this process: nothing here is about its end."""
+        return called(*arguments, env=self.environment, cwd=self.folder)
+
+    def start(self, *options: str):
+        return start("run", "spring.csv", "--store", STORE, *options, env=self.environment, cwd=self.folder)
+
+    def paths(self) -> set[str]:
+        return {meta["path"].removeprefix("spring/") for page in obstore.list(self.bucket, "spring") for meta in page}
+
+    def videos(self) -> set[str]:
+        return {key for key in self.paths() if key.endswith(".mp4")}
+
+    def content(self, path: str) -> bytes:
+        return bytes(obstore.get(self.bucket, f"spring/{path}").bytes())
+
+    def report(self) -> dict:
+        return json.loads((self.folder / "out" / "spring" / "report.json").read_text())
+
+    def assert_all_right(self) -> None:
+        """Charges are pairs, and each object is whole and the one that was made of its own request."""
+        assert len(self.api.tasks) == len(self.rows)
+        made = {task.request["lip_sync_tts_content"]: task.request for task in self.api.tasks.values()}
+        for key, output in self.rows.items():
+            assert self.content(output).endswith(request_digest(made[f"Text {key}"]))
+        assert self.videos() == set(self.rows.values())
+        assert not self.server.client.list_multipart_uploads(Bucket="deliveries").get("Uploads")
+
+    def left_here(self) -> list[Path]:
+        """Videos and parts on this machine's disk."""
+        return [path for path in (self.folder / "out").rglob("*") if path.suffix in {".mp4", ".part"}]
+
+
+@pytest.fixture
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherApi]:
+    with other_api(make_video(tmp_path_factory.mktemp("api") / "result.mp4", seconds=0.5), key=KEY) as server:
+        server.seconds = 0.02
+        yield server
+
+
+@pytest.fixture
+def deliveries(tmp_path: Path, server: ObjectServer, api: OtherApi) -> Deliveries:
+    return Deliveries(tmp_path, server, api)
+
+
+def test_videos_and_reports_go_to_the_store(deliveries: Deliveries) -> None:
+    """And nothing of them stays on the disk but the reports."""
+    deliveries.numbered(12)
+
+    ended = deliveries.run()
+
+    assert ended.returncode == 0, ended.stderr
+    deliveries.assert_all_right()
+    assert deliveries.left_here() == []
+    assert {"report.html", "report.csv", "report.json"} <= deliveries.paths()
+    assert json.loads(deliveries.content("report.json"))["counts"]["done"] == 12
+    assert f"Videos:  {STORE}" in ended.stdout + ended.stderr
+    shown = deliveries.call("status", "spring.csv", "job3")
+    assert f"{STORE}/de/job3.mp4" in shown.stdout
+
+
+def test_next_run_finds_everything_there(deliveries: Deliveries) -> None:
+    """What is gone or was replaced in the store is fetched again, for nothing."""
+    deliveries.numbered(6)
+    deliveries.run()
+    obstore.delete(deliveries.bucket, "spring/de/job1.mp4")
+    obstore.put(deliveries.bucket, "spring/de/job2.mp4", b"somebody else's")
+
+    ended = deliveries.call("run", "out/spring")
+
+    assert ended.returncode == 0, ended.stderr
+    assert deliveries.content("de/job1.mp4")
+    assert len(deliveries.api.tasks) == 6
+    made = {task.request["lip_sync_tts_content"]: task.request for task in deliveries.api.tasks.values()}
+    for number in (1, 2):
+        assert deliveries.content(f"de/job{number}.mp4").endswith(request_digest(made[f"Text job{number}"]))
+
+
+def test_verify_reads_the_objects_themselves(deliveries: Deliveries) -> None:
+    """What lies about its checksum is found out by that alone."""
+    deliveries.numbered(3)
+    deliveries.run()
+    right = deliveries.content("de/job0.mp4")
+    said = obstore.get(deliveries.bucket, "spring/de/job0.mp4", options={"head": True}).attributes
+    obstore.put(deliveries.bucket, "spring/de/job0.mp4", bytes(len(right)), attributes=dict(said))
+
+    assert deliveries.run("--verify").returncode == 0
+    assert deliveries.content("de/job0.mp4") == right
+    assert len(deliveries.api.tasks) == 3
+
+
+def test_renamed_and_swapped_rows_are_moved_in_the_store(deliveries: Deliveries) -> None:
+    """No byte comes here for that, and nothing is paid for."""
+    deliveries.write(a="x/a.mp4", b="x/b.mp4", c="x/c.mp4")
+    deliveries.run()
+    fetched = len(deliveries.api.cdn_paths)
+
+    deliveries.write(a="x/b.mp4", b="x/a.mp4", c="y/new.mp4")
+    ended = deliveries.run()
+
+    assert ended.returncode == 0, ended.stderr
+    deliveries.assert_all_right()
+    assert len(deliveries.api.cdn_paths) == fetched
+
+
+def test_what_stands_in_the_way_is_kept(deliveries: Deliveries) -> None:
+    obstore.put(deliveries.bucket, "spring/de/job0.mp4", b"not ours")
+    deliveries.numbered(1)
+
+    assert deliveries.run().returncode == 0
+
+    aside = [key for key in deliveries.videos() if key.startswith("_batch/superseded/")]
+    assert [deliveries.content(key) for key in aside] == [b"not ours"]
+    assert len(deliveries.content("de/job0.mp4")) > 100
+
+
+def test_jobs_that_want_the_same_pair_get_copies_by_the_store(deliveries: Deliveries) -> None:
+    deliveries.write(a="a.mp4")
+    line = "b,https://media.example/c.mp4,Text a,Emily,b.mp4\n"
+    with (deliveries.folder / "spring.csv").open("a") as file:
+        file.write(line)
+
+    assert deliveries.run().returncode == 0
+    assert len(deliveries.api.tasks) == 1
+    assert deliveries.content("a.mp4") == deliveries.content("b.mp4")
+
+
+def test_store_that_takes_nothing_for_a_while_loses_nothing(deliveries: Deliveries) -> None:
+    """Generations go on; a few videos wait on the disk, and are carried over when it takes them again."""
+    deliveries.numbered(12)
+    refused: list[str] = []
+    refusing = [True]
+
+    def refuse(request):
+        if not refusing or request.method not in ("PUT", "POST") or "/arriving/" not in request.path:
+            return None
+        refused.append(request.path)
+        return DENIED if len(refused) % 2 else BROKEN
+
+    deliveries.server.instead = refuse
+
+    going_on = deliveries.start("-v", "--downloads", "2")
+    wait_until(lambda: len(set(refused)) >= 3 and len(deliveries.api.tasks) == 12)
+    assert deliveries.videos() == set()
+    assert 0 < len(deliveries.left_here()) <= 4  # those that wait, and those that were on their way
+    refusing.clear()
+    stdout, stderr = going_on.communicate(timeout=100)
+
+    assert going_on.returncode == 0, stderr
+    assert "could not be put into its store" in stdout + stderr
+    deliveries.assert_all_right()
+    assert deliveries.left_here() == []
+
+
+def test_kill_at_any_moment_costs_nothing(deliveries: Deliveries) -> None:
+    """The next run goes on: nothing is paid for twice, and nothing is under its key that is not whole."""
+    deliveries.api.seconds = 0.1
+    deliveries.numbered(20)
+    deliveries.server.seconds = 0.05
+
+    for seconds in (0.0, 0.3, 0.9):
+        going_on = deliveries.start()
+        # A kill between intent and request leaves doubts, as everywhere; here it is about what comes after.
+        wait_until(lambda: len(deliveries.api.tasks) == 20)
+        time.sleep(seconds)
+        going_on.kill()
+        going_on.communicate()
+        for path in deliveries.videos():
+            assert deliveries.content(path)[-64:].isalnum()
+    deliveries.server.seconds = 0.0
+    ended = deliveries.run("--resolve-for", "30s")
+
+    assert ended.returncode == 0, ended.stderr
+    deliveries.assert_all_right()
+
+
+def test_what_nobody_waits_for_is_swept_away(deliveries: Deliveries) -> None:
+    """Uploads that a killed run, or a worker that was halted for hours, left there: somebody pays for them."""
+    deliveries.numbered(1)
+    begin = deliveries.server.client.create_multipart_upload
+    begin(Bucket="deliveries", Key="spring/_batch/arriving/0a0a0a0a-1.old")
+    others = [begin(Bucket="deliveries", Key=key)["UploadId"] for key in ("autumn/de/a.mp4", "spring/theirs.mp4")]
+    obstore.put(deliveries.bucket, "spring/_batch/arriving/0a0a0a0a-1.stray", b"nobody's")
+
+    def arrive_late(request, handler) -> bool:
+        obstore.put(deliveries.bucket, "spring/_batch/arriving/0b0b0b0b-1.late", b"nobody's")
+        return False
+
+    deliveries.api.on_submit = arrive_late
+    assert deliveries.run().returncode == 0
+
+    left = deliveries.server.client.list_multipart_uploads(Bucket="deliveries")["Uploads"]
+    assert sorted(upload["UploadId"] for upload in left) == sorted(others)
+    assert [key for key in deliveries.paths() if "/arriving/" in key] == []
+
+
+def test_batch_stays_where_it_was_begun(deliveries: Deliveries) -> None:
+    deliveries.numbered(1)
+    deliveries.run()
+
+    ended = deliveries.call("run", "spring.csv", "--store", "s3://deliveries/b")
+
+    assert ended.returncode == 2
+    assert f"go to {STORE}, not to s3://deliveries/b" in ended.stderr
+
+
+def test_two_batches_do_not_share_a_folder(deliveries: Deliveries) -> None:
+    """Each would take the other's videos for its own."""
+    deliveries.numbered(1)
+    deliveries.run()
+
+    ended = deliveries.run("--out", "elsewhere")
+
+    assert ended.returncode == 2
+    assert "holds the videos of another batch" in ended.stderr
+    assert not (deliveries.folder / "elsewhere").exists()
+    assert len(deliveries.api.tasks) == 1
+
+
+def test_without_its_bucket_nothing_is_sent(deliveries: Deliveries) -> None:
+    deliveries.numbered(1)
+
+    ended = deliveries.call("run", "spring.csv", "--store", "s3://nobody/x")
+
+    assert ended.returncode == 3
+    assert "s3://nobody/x/_batch/batch.json: cannot be written or read" in ended.stderr
+    assert deliveries.api.submits_seen == 0
+    assert deliveries.run().returncode == 0
+
+
+def test_profile_leads_to_another_server_than_the_inputs(deliveries: Deliveries, tmp_path: Path) -> None:
+    """Inputs in one cloud, deliveries in another."""
+    with object_server() as other:
+        bucket = other.bucket("deliveries")
+        (tmp_path / ".aws").mkdir()
+        (tmp_path / ".aws" / "config").write_text(
+            f"[profile far]\naws_access_key_id = A\naws_secret_access_key = S\nregion = eu-west-1\n"
+            f"endpoint_url = {other.url}\n"
+        )
+        env = {**deliveries.environment, "LIPSYNC_BATCH_STORE_PROFILE": "far"}
+        deliveries.numbered(2)
+        ended = called("run", "spring.csv", "--store", STORE, env=env, cwd=tmp_path)
+
+        assert ended.returncode == 0, ended.stderr
+        assert other.asked("PUT")
+        assert not deliveries.server.asked("PUT")
+    del bucket
+
+
+def test_rehearsal_has_a_folder_of_its_own(deliveries: Deliveries) -> None:
+    deliveries.numbered(1)
+    (deliveries.folder / "spring.csv").write_text(
+        "key,video,text,speaker\na,https://media.example/c.mp4,Hallo,Emily\n", encoding="utf-8"
+    )
+    deliveries.run("--sandbox")
+
+    assert deliveries.paths() == set()
+    assert [meta["path"] for page in obstore.list(deliveries.bucket, "spring.sandbox") for meta in page]
