@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import httpcore2
-import httpx2
 
 T = TypeVar("T")
 
@@ -28,17 +27,6 @@ MOST_AHEAD = 256 * 1024
 
 PIECE = 64 * 1024
 """Bytes that are read at a time of what is encrypted."""
-
-
-def put_under(client: httpx2.AsyncClient) -> None:
-    """Have a client's connections, those by way of a proxy too, made here.
-
-    httpx2 has no setting for it. A version of it that keeps its pools elsewhere goes on with its own network.
-    """
-    for transport in (client._transport, *client._mounts.values()):
-        pool = getattr(transport, "_pool", None)
-        if isinstance(pool, httpcore2.AsyncConnectionPool):
-            pool._network_backend = AsyncioBackend()
 
 
 class AsyncioBackend(httpcore2.AsyncNetworkBackend):
@@ -198,6 +186,7 @@ class Connection(asyncio.Protocol):
     transport: asyncio.Transport
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self.received = bytearray()
         self.ended = False
         """Nothing more will come."""
@@ -260,14 +249,21 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             raise self._lost or ConnectionResetError("the connection was lost")
 
-    async def _something(self, timeout: float | None) -> None:
-        """Wait until the loop has something to tell."""
-        self._waiting = asyncio.get_running_loop().create_future()
+    async def _something(self, seconds: float | None) -> None:
+        """Wait until the loop has something to tell; TimeoutError after so many seconds."""
+        self._waiting = self._loop.create_future()
+        # Not `asyncio.timeout`, which costs as much as the wait: nobody but this one ends it.
+        alarm = None if seconds is None else self._loop.call_later(seconds, self._give_up, self._waiting)
         try:
-            async with asyncio.timeout(timeout):
-                await self._waiting
+            await self._waiting
         finally:
             self._waiting = None
+            if alarm is not None:
+                alarm.cancel()
+
+    def _give_up(self, waiting: asyncio.Future[None]) -> None:
+        if not waiting.done():
+            waiting.set_exception(TimeoutError())
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():

@@ -18,9 +18,9 @@ import httpx2
 
 from lipsync_batch.errors import UsageError
 from lipsync_batch.masking import Secrets, mask
-from lipsync_batch.providers import network
 from lipsync_batch.providers.answers import LONGEST_MESSAGE, Answer
 from lipsync_batch.providers.body import RequestBody
+from lipsync_batch.providers.connections import put_under
 from lipsync_batch.version import VERSION
 
 CONNECTIONS = 64
@@ -163,9 +163,10 @@ class Wire:
     ) -> httpx2.AsyncClient:
         """A client with connections of its own, of which so many are kept when they are idle."""
         trust_env = not _is_loopback(self.origin)
+        tls = _tls(trust_env=trust_env)
         try:
             client = httpx2.AsyncClient(
-                verify=_tls(trust_env=trust_env),
+                verify=tls,
                 base_url=self.origin,
                 headers=_HEADERS,
                 timeout=timeout,
@@ -181,7 +182,7 @@ class Wire:
                 f"the proxy named in the environment cannot be used: {mask(str(error))}",
                 hint="Look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY. For a SOCKS proxy: pip install socksio",
             ) from error
-        network.put_under(client)
+        put_under(client, tls, most=CONNECTIONS, kept=kept, idle_seconds=GET_IDLE)
         return client
 
 

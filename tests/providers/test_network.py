@@ -8,11 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpcore2
-import httpx2
 import pytest
 from misbehaving import Connection, MisbehavingServer, Script, closed_port
 
-from lipsync_batch.providers import network
 from lipsync_batch.providers.network import MOST_AHEAD, AsyncioBackend
 
 MIB = 2**20
@@ -27,18 +25,6 @@ async def connected(script: Script) -> AsyncIterator[httpcore2.AsyncNetworkStrea
             yield stream
         finally:
             await stream.aclose()
-
-
-async def test_client_makes_its_connections_here() -> None:
-    """httpx2 has no setting for it: a version that keeps its pools elsewhere shows here, not in a slower night."""
-    client = httpx2.AsyncClient(proxy="http://127.0.0.1:9")
-
-    network.put_under(client)
-
-    pools = [transport._pool for transport in (client._transport, *client._mounts.values())]
-    assert len(pools) > 1
-    assert all(isinstance(pool._network_backend, AsyncioBackend) for pool in pools)
-    await client.aclose()
 
 
 async def test_refused_connection_says_that_nothing_was_sent() -> None:
