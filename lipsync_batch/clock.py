@@ -1,12 +1,13 @@
 """Time, passed in: so that a night of twelve hours is tested in seconds.
 
-`Clock` reads the running loop's own time. Under a loop that jumps ahead whenever it would wait, the same code runs in
+Under a loop that jumps ahead whenever it would wait, and a clock that reads that loop's time, the same code runs in
 virtual time, and nothing else has to know.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
@@ -22,7 +23,7 @@ class Clock:
 
     def now(self) -> float:
         """Seconds on a clock that never goes back; only differences mean anything."""
-        return asyncio.get_running_loop().time()
+        return time.monotonic()
 
     def utc(self) -> datetime:
         """The instant now, timezone-aware."""
