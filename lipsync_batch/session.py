@@ -318,7 +318,9 @@ class Session:
 
         provider = payee.provider(settings, self._media_root())
         environ = without_accounts(os.environ)
-        fetcher = ProcessFetcher(settings.downloads, lock=self._lock, environ=environ)
+        pairs = store.reads.pair_counts(selected=True)
+        to_come = sum(pairs.values()) - pairs[State.DONE]
+        fetcher = ProcessFetcher(settings.downloads, lock=self._lock, environ=environ, to_come=to_come)
         self._page = LivePage(self._place.folder, clock=self._clock, environ=environ)
         presigner = Presigner(
             lifetime=timedelta(seconds=settings.link_lifetime), deadline=options.deadline, notice=notice

@@ -26,6 +26,8 @@ from lipsync_batch.version import VERSION
 
 WORKER_FROM = 8
 """Downloads of a run after which a process of their own pays for its start, which costs as much as some hundred."""
+WORKER_AT_ONCE = 200
+"""Downloads to come that make it start with the run, while nothing is to be fetched yet."""
 STARTS_WITHIN = 30.0
 """Seconds."""
 ENDS_WITHIN = 1.0
@@ -71,10 +73,11 @@ class ProcessFetcher:
     no other with it, and is known. Where no such process can be had, threads do it all.
     """
 
-    def __init__(self, threads: int, *, lock: int, environ: Mapping[str, str]) -> None:
+    def __init__(self, threads: int, *, lock: int, environ: Mapping[str, str], to_come: int = 0) -> None:
         """`lock` is the descriptor that holds the batch: the process holds it too, for as long as it may write.
 
-        `environ` is what the process may know of the environment.
+        `environ` is what the process may know of the environment. With many downloads to come it starts now, and is
+        ready before the first of them.
         """
         self._inside = ThreadFetcher(threads)
         self._start = partial(_Worker.start, threads, lock=lock, environ=environ)
@@ -89,6 +92,8 @@ class ProcessFetcher:
         self._calm = asyncio.Event()
         """Set while there are none: as long as there are any, no other begins."""
         self._calm.set()
+        if to_come >= WORKER_AT_ONCE:
+            self._starting = asyncio.create_task(self._begin())
 
     async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
         self._begun += 1

@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -22,7 +23,7 @@ from lipsync_batch import lock
 from lipsync_batch.fetch import Broken, Expected, Fetched, Outcome, Stopped
 from lipsync_batch.fetch_messages import Unpacker, Wish, packed
 from lipsync_batch.runner import fetchers
-from lipsync_batch.runner.fetchers import WORKER_FROM, FetchBugError, ProcessFetcher
+from lipsync_batch.runner.fetchers import WORKER_AT_ONCE, WORKER_FROM, FetchBugError, ProcessFetcher
 
 CONTENT = b"\0\0\0\x18ftypmp42" + b"not a video, but of the right length" * 100
 WHOLE = Expected(bytes=len(CONTENT), check="size")
@@ -34,7 +35,7 @@ PATIENCE = 20.0
 def fetcher(tmp_path: Path):
     """Makes fetchers as a run has them, inside a running loop."""
     with lock.held(tmp_path) as descriptor:
-        yield lambda: ProcessFetcher(8, lock=descriptor, environ={**os.environ, "SHOWN": "yes"})
+        yield partial(ProcessFetcher, 8, lock=descriptor, environ={**os.environ, "SHOWN": "yes"})
 
 
 class Unknown(Wish):
@@ -98,6 +99,20 @@ def test_few_downloads_are_threads_and_many_have_a_process(fetcher, tmp_path: Pa
 
     assert all(isinstance(outcome, Fetched) and outcome.info.bytes == len(CONTENT) for outcome in outcomes)
     assert all((tmp_path / f"more{number}").read_bytes() == CONTENT for number in range(40))
+
+
+def test_many_downloads_to_come_find_the_process_ready(fetcher) -> None:
+    async def run(to_come: int) -> int:
+        fetches = fetcher(to_come=to_come)
+        if to_come >= WORKER_AT_ONCE:
+            await until(lambda: fetches._ready_worker() is not None)
+        await asyncio.sleep(0)
+        started = len(workers())
+        fetches.close()
+        return started
+
+    assert asyncio.run(run(WORKER_AT_ONCE)) == 1
+    assert asyncio.run(run(WORKER_AT_ONCE - 1)) == 0
 
 
 def test_process_knows_what_it_may_of_the_environment(fetcher, tmp_path: Path) -> None:
