@@ -98,7 +98,39 @@ class Connections:
         if origin.scheme == b"https":
             self._tls.set_alpn_protocols(["http/1.1"])
             stream = await stream.start_tls(self._tls, server_hostname=host, timeout=seconds)
+        if not self._kept:  # for one request, so that only its head is ever the first thing written
+            stream = _HeadWithBody(stream)
         return httpcore2.AsyncHTTP11Connection(origin, stream, keepalive_expiry=self._idle_seconds)
+
+
+class _HeadWithBody(httpcore2.AsyncNetworkStream):
+    """Sends the head of the one request with the first of its body, or before the answer is read: one packet less.
+
+    Until a write of the body has returned nothing is known to be handed over, as without this.
+    """
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._head: bytes | None = None
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if self._head is None:
+            self._head = buffer
+        elif buffer:
+            head, self._head = self._head, b""
+            await self._stream.write(head + buffer if head else buffer, timeout)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._head:
+            head, self._head = self._head, b""
+            await self._stream.write(head, timeout)
+        return await self._stream.read(max_bytes, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
 
 
 class _Body:
