@@ -264,15 +264,15 @@ class DownloadLane:
         context = self._context
         doubt = suspect(info.media, arrival.speech_seconds) if info.media else None
         await context.ledger.keep_file(arrival.fingerprint, info, doubt)
-        if await self._stands_already(paths[0], arrival, info):
+        if await context.shelf.occupied(paths[0]) and await self._is_its_own(paths[0], arrival, info):
             discard(part)
             await self._finish(arrival, paths)
             return
         naming = await context.shelf.bring(part, _tag(arrival), sha256=info.sha256)
         await self._place(arrival, paths, part, naming, lies_alone=lies_alone)
 
-    async def _stands_already(self, path: str, arrival: Arrival, info: FileInfo) -> bool:
-        """Whether the video is there, and no other pair's: a jobs.db that was made again may not know of it."""
+    async def _is_its_own(self, path: str, arrival: Arrival, info: FileInfo) -> bool:
+        """Whether what stands there is this video, and no other pair's: a jobs.db that was made again may not know."""
         context = self._context
         if context.reads.output_owner(path) not in (None, arrival.fingerprint):
             return False
