@@ -239,7 +239,7 @@ class Batch:
             else:
                 location.must_be_untouched(self.location)  # it would tell of what was paid for as of something new
             takes = capabilities_of(provider)
-            planner = Planner(manifest, store, self.settings, takes, told=told)
+            planner = Planner(manifest, store, self.settings, takes, root=self.location.folder.root, told=told)
             planner.stage()
             planner.check()
             learned = account.learned(self.location, self._environ, provider=provider, sandbox=self._sandbox)

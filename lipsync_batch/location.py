@@ -90,7 +90,7 @@ def must_be_untouched(location: Location) -> None:
         raise BatchError(
             f"{location.folder.root}: a batch was run here ({trace.name} is there), but its ledger "
             f"{location.database} is gone: what was paid for is not known any more",
-            hint=f"`lipsync-batch rebuild {location.named}` makes it again from {trace.name}, the manifest and the "
+            hint=f"`lipsync-batch rebuild {location.named}` makes it again from what is left, the manifest and the "
             "provider's records. Or put jobs.db back, or mount the disk that it is on. To pay for everything anew: "
             "another --out.",
         )
@@ -142,7 +142,13 @@ def must_be_local(location: Location) -> None:
 def _trace(location: Location) -> Path | None:
     """What a batch leaves behind that was begun: a sign that there was a ledger."""
     root, state = location.folder.root, location.folder.state
-    signs = [(state / "run.log", b'"intent"'), (root / "report.json", b'"batch_id"')]
+    log = state / "run.log"
+    signs = [
+        (log, b'"intent"'),
+        (log, b'"accepted"'),  # its beginning may be gone
+        (root / "report.json", b'"batch_id"'),
+        (root / "report.csv", b"client_request_id"),
+    ]
     if not state.exists():  # on a disk that is not mounted, perhaps
         signs.append((root / STATE / POINTER, b"/"))
     return next((path for path, sign in signs if _holds(path, sign)), None)

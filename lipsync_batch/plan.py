@@ -22,6 +22,7 @@ from lipsync_batch.errors import SHOWN_PROBLEMS, ManifestError, Problem
 from lipsync_batch.estimate import Estimate, Speed, estimate
 from lipsync_batch.inputs import FileFacts, Kind, ObjectFacts, Trouble
 from lipsync_batch.jobs import ALL, Audio, Job, LocalFile, Pair, Place, Selection, Source, StoredObject, Text, Want
+from lipsync_batch.leftovers import Leftovers, leftovers
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.providers.base import Price
 from lipsync_batch.settings import Settings
@@ -59,6 +60,8 @@ class Outlook:
     remade: int
     """Finished pairs that jobs turn away from, to have another one made."""
     finished: int
+    leftovers: Leftovers
+    """Of a batch that is new: what stands where its videos would go."""
     warnings: Sequence[str]
     """The first of them."""
     warning_count: int
@@ -131,11 +134,14 @@ class Planner:
         settings: Settings,
         capabilities: Capabilities = LIP_SYNC,
         *,
+        root: Path | None = None,
         told: Callable[[int], None] | None = None,
     ) -> None:
+        """`root` is the batch folder, whose files tell a new batch that it may not be new."""
         self._manifest = manifest
         self._store = store
         self._settings = settings
+        self._root = root
         self._told = told
         self._inline = settings.media_base_url is None
         limit = settings.inline_limit
@@ -241,11 +247,17 @@ class Planner:
             cost=cost_of(bill, price),
             remade=remade,
             finished=finished,
+            leftovers=self._leftovers(),
             warnings=list(self._warnings),
             warning_count=self._warning_count,
             problems=self._problems,
             problem_count=self._problem_count,
         )
+
+    def _leftovers(self) -> Leftovers:
+        if self._root is None or self._store.reads.bound() is not None:
+            return Leftovers()
+        return leftovers(self._root, self.staging.outputs())
 
     def _intake(self) -> Intake | None:
         """What the next run may go by; None where another reading of the same files might find something else."""

@@ -29,6 +29,7 @@ from lipsync_batch.estimate import nights_left
 from lipsync_batch.events import Event, Events, Listener, Noticed, RunEnded, RunStarted, Stopping
 from lipsync_batch.files import disk_faults
 from lipsync_batch.jobs import ALL, BatchRecord, Selection, State, StopReason
+from lipsync_batch.leftovers import Leftovers, note_begun
 from lipsync_batch.live_page import LivePage
 from lipsync_batch.location import Location
 from lipsync_batch.manifest import Manifest
@@ -71,6 +72,9 @@ class Orders:
     retry_failed: bool = False
     verify: bool = False
     remake: bool = False
+    """Finished videos may be made and paid for again, many of them."""
+    anew: bool = False
+    """The batch is a new one, whatever stands where its videos go."""
     confirm: Callable[[str], bool] | None = None
     """Asks a person; None where nobody can be asked."""
     notify: Sequence[str] = field(default=(), repr=False)
@@ -192,7 +196,7 @@ class Session:
             takes = capabilities_of(self._provider)
             if (standing := Standing.of(self._manifest, store, self._settings, takes)) is not None:
                 return standing
-            planner = Planner(self._manifest, store, self._settings, takes)
+            planner = Planner(self._manifest, store, self._settings, takes, root=self._place.folder.root)
             planner.stage()
             planner.check()
         except ManifestError as error:
@@ -251,7 +255,11 @@ class Session:
         manifest = os.path.relpath(self._manifest.path, self._place.folder.root)
         batch_id = new_batch_id()
         url = self._deliveries.claim(batch_id)
-        store.bind(provider=payee.name, origin=payee.origin, manifest=manifest, batch_id=batch_id, output_store=url)
+        batch = store.bind(
+            provider=payee.name, origin=payee.origin, manifest=manifest, batch_id=batch_id, output_store=url
+        )
+        if not self._sandbox:
+            note_begun(self._place.folder.root, batch)
 
     def _announce(self, plan: Outlook, record: BatchRecord | None) -> None:
         """The first line: new or resumed, where, how many, about what cost; then the warnings."""
@@ -269,6 +277,8 @@ class Session:
     def _ask(self, plan: Outlook) -> None:
         """Questions of money, before any is spent."""
         confirm = self._orders.confirm
+        if plan.leftovers and not self._orders.anew:
+            self._ask_whether_new(plan.leftovers)
         too_many = plan.remade > max(REMADE_FEW, REMADE_SHARE * plan.finished)
         if too_many and not self._orders.remake:
             question = f"{plan.remade:,} of {plan.finished:,} finished videos would be made and paid for again. Go on?"
@@ -282,6 +292,16 @@ class Session:
             if not confirm(f"Pay for {plan.paid_pairs:,} videos, {cost}, without a budget?"):
                 hint = "Set --budget USD, or say --yes. `lipsync-batch plan` says more."
                 raise ActionNeededError("nothing was submitted", hint=hint)
+
+    def _ask_whether_new(self, found: Leftovers) -> None:
+        confirm = self._orders.confirm
+        lost = f"there is no jobs.db, but {found}: what was paid for then would be paid for again"
+        if confirm is None or not confirm(f"{lost[0].upper()}{lost[1:]}. Is it a new batch?"):
+            raise ActionNeededError(
+                lost,
+                hint=f"`lipsync-batch rebuild {self._place.named}` makes a lost jobs.db again. If it is a new batch: "
+                "--remake, and what stands there is put aside; or another --out.",
+            )
 
     # The work itself
 

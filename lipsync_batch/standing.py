@@ -9,6 +9,7 @@ from __future__ import annotations
 from lipsync_batch.capabilities import LIP_SYNC, Capabilities
 from lipsync_batch.digest import intake_digest
 from lipsync_batch.jobs import ALL, Selection
+from lipsync_batch.leftovers import Leftovers
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.plan import Outlook, cost_of
 from lipsync_batch.providers.base import Price
@@ -45,6 +46,7 @@ class Standing:
             cost=cost_of(bill, price),
             remade=0,
             finished=self._store.reads.finished_pairs(),
+            leftovers=Leftovers(),
             warnings=self._intake.warnings,
             warning_count=self._intake.warning_count,
             problems=(),

@@ -372,6 +372,53 @@ def test_copies_from_elsewhere_are_read(project: Project, tmp_path: Path) -> Non
     project.assert_right(jobs=9)
 
 
+def copied(project: Project, *, to: Path) -> Path:
+    """A sound copy of jobs.db, as docs/rebuild.md has it made."""
+    with closing(sqlite3.connect(project.state / "jobs.db")) as database:
+        database.execute("VACUUM INTO ?", [str(to)])
+    return to
+
+
+@pytest.mark.slow
+def test_copy_of_jobs_db_that_is_behind_is_brought_up_to_date(project: Project, tmp_path: Path) -> None:
+    """The disk is lost in the second night, and the copy is of the first: what came since is in the provider's log."""
+    project.runs(selection=Selection(limit=3))
+    project.batch().redo(["job-0"], reason="lips late")
+    copy = copied(project, to=tmp_path / "copy.db")
+    project.runs(selection=Selection(limit=4))
+    was = {job["key"]: job["client_request_id"] for job in project.report()["jobs"]}
+    paid = project.paid()
+    videos = list(project.out.glob("*.mp4"))
+    lose_both_but_outputs(project)
+
+    with pytest.raises(ActionNeededError, match=r"a copy that ends at 20"):
+        project.rebuilds(sources=[copy])
+    rebuilt = project.rebuilds(sources=[copy], yes=True)
+    project.runs(collect_only=True)
+
+    assert rebuilt.in_place == 3  # this server makes both takes of job-0 alike, to the byte
+    assert {job["key"]: job["client_request_id"] for job in project.report()["jobs"]} == was
+    assert project.paid() == paid
+    assert sorted(project.out.glob("*.mp4")) == sorted(videos)
+
+
+@pytest.mark.slow
+def test_copy_of_jobs_db_beside_the_log_knows_the_videos(project: Project, tmp_path: Path) -> None:
+    """run.log names every submit, the copy the checksums: nothing is asked, nothing is fetched."""
+    project.runs(selection=Selection(limit=5))
+    costs = project.sql("SELECT client_request_id, live, reserve, quote, outcome FROM generations ORDER BY 1")
+    copy = copied(project, to=tmp_path / "copy.db")
+    lose_report_too(project)
+    fetched = len(project.api.cdn_paths)
+
+    rebuilt = project.rebuilds(sources=[copy])
+    project.runs(collect_only=True)
+
+    assert rebuilt.in_place == 5
+    assert len(project.api.cdn_paths) == fetched
+    assert project.sql("SELECT client_request_id, live, reserve, quote, outcome FROM generations ORDER BY 1") == costs
+
+
 @pytest.mark.slow
 def test_log_that_was_cut_short_asks(project: Project) -> None:
     """A file system lost its end: what was submitted then may run still, and be in no log."""
@@ -563,13 +610,16 @@ def test_provider_without_a_log_does_not_stand_in_the_way(project: Project, stat
 
 
 @pytest.mark.slow
-def test_several_batches_in_the_log_are_shown_and_asked_about(project: Project) -> None:
+def test_several_batches_in_the_log_are_shown_and_asked_about(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same manifest was run into two folders: only a person knows which of them is meant."""
     project.runs(selection=Selection(limit=2))
     shutil.rmtree(project.out)
-    project.runs(selection=Selection(limit=3))
+    project.runs(selection=Selection(limit=3), anew=True)
     batch_id = project.report()["batch_id"]
     shutil.rmtree(project.out)
+    monkeypatch.setenv("XDG_STATE_HOME", str(project.folder / "another machine"))
 
     with pytest.raises(ActionNeededError, match="several batches") as several:
         project.rebuilds(yes=True)
@@ -594,7 +644,7 @@ def test_files_of_different_batches_are_not_mixed(project: Project, tmp_path: Pa
     project.runs(selection=Selection(limit=1))
     shutil.copy(project.out / "report.json", tmp_path / "other.json")
     shutil.rmtree(project.out)
-    project.runs(selection=Selection(limit=1))
+    project.runs(selection=Selection(limit=1), anew=True)
     lose_database(project)
 
     with pytest.raises(BatchError, match="different batches"):
@@ -603,7 +653,11 @@ def test_files_of_different_batches_are_not_mixed(project: Project, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"SQLite format 3\0", "a database"), (b"{}", "not a report.json"), (b'{"schema_version": 9}', "not a report")],
+    [
+        (b"SQLite format 3\0", "not a database that can be used"),
+        (b"{}", "not a report.json"),
+        (b'{"schema_version": 9}', "not a report"),
+    ],
 )
 def test_file_of_another_kind_is_told_of(project: Project, tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / "copy").write_bytes(content)

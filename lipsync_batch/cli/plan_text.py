@@ -69,6 +69,9 @@ def plan_lines(
     yield from _time_lines(plan, now)
     if plan.remade:
         yield f"Made anew:  {plan.remade:,} of {plan.finished:,} finished videos; the old ones are kept aside"
+    if plan.leftovers:
+        yield plain(f"Lost?       There is no jobs.db, but {plan.leftovers}")
+        yield f"            If it was run before: lipsync-batch rebuild {place.named}"
     yield from (plain(f"Warning: {warning}") for warning in plan.warnings)
     if plan.warning_count > len(plan.warnings):
         yield f"Warning: ... and {plan.warning_count - len(plan.warnings):,} more"
@@ -195,6 +198,7 @@ def plan_document(plan: Plan, place: Location, *, command: Sequence[str]) -> dic
         "retried": asdict(plan.retried),
         "remade": plan.remade,
         "finished": plan.finished,
+        "leftovers": asdict(plan.leftovers),
         "time": {
             "seconds": round(estimate.seconds, 1),
             "short_of": "requests" if estimate.short_of_requests else "slots",

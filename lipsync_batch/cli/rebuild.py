@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A copy of run.log or report.json from elsewhere; may be given more than once.",
+    help="A copy of run.log, report.json or jobs.db from elsewhere; may be given more than once.",
 )
 @click.option("--batch-id", metavar="ID", help="Which batch it was, where no file says so.")
+@click.option("--skip-invalid", is_flag=True, default=None, help="Go on without the rows that are wrong.")
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
 @click.pass_context
 def rebuild(

@@ -51,7 +51,7 @@ HEADINGS = {
 @click.option("--resolve-for", help="Look unclear submits up for so long once all else is done.  [default: 2m]")
 @click.option("--check", type=click.Choice(["media", "size"]), help="How a finished file is checked.  [default: media]")
 @click.option("--verify", is_flag=True, help="Read finished files again and compare their checksums.")
-@click.option("--remake", is_flag=True, help="Yes, make more than 20 % of the finished videos anew.")
+@click.option("--remake", is_flag=True, help="Yes, make and pay for many finished videos anew.")
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
 @click.option("--notify", multiple=True, metavar="URL", help="Tell of the end by apprise, as mailto://...; repeatable.")
 @click.option("--metrics", type=click.Path(path_type=Path), metavar="FILE", help="Keep figures there for Prometheus.")
@@ -112,6 +112,7 @@ def run(
         retry_failed=retry_failed,
         verify=verify,
         remake=remake or yes,
+        anew=remake,
         confirm=_ask if interactive else None,
         notify=notify,
         metrics=metrics,

@@ -18,7 +18,7 @@ class Wishes:
     """What a person wants of one rebuilding."""
 
     sources: Sequence[Path] = ()
-    """Copies of run.log or report.json, besides those that are in the batch folder."""
+    """Copies of run.log, report.json or jobs.db, besides those that are in the batch folder."""
     batch_id: str | None = None
     """Which batch it was, where no file says so."""
     yes: bool = False
@@ -38,7 +38,7 @@ def which_batch(candidates: Sequence[Candidate], wishes: Wishes, *, denied: str 
     if not candidates:
         why = f"cannot be read ({denied})" if denied else "names none of the manifest's pairs"
         raise ActionNeededError(
-            f"there is neither a run.log nor a report.json, and the provider's log {why}: "
+            f"there is neither a run.log nor a report.json, nor a copy of jobs.db, and the provider's log {why}: "
             "there is nothing to make jobs.db from",
             hint="Name a copy of one with --from. Generations that still run may not be in the log yet: try again "
             "in an hour. If it was never run, `lipsync-batch run` begins it, and pays.",
@@ -60,14 +60,15 @@ def may_pay_again(
     wishes: Wishes,
     *,
     unsubmitted: int,
-    journals: Sequence[Journal],
+    ends: str | None,
     own: Journal | None,
     not_in_log: int,
     denied: str | None,
 ) -> None:
     """Ask where submits may be known to nobody: absence from the provider's log proves nothing.
 
-    Only the run.log that the lost jobs.db was written with names all of them (`own`), and only if it is whole.
+    Only the run.log that the lost jobs.db was written with names all of them (`own`), and only if it is whole. `ends`
+    is the last instant that any copy tells of.
     """
     if not unsubmitted:
         return
@@ -77,8 +78,8 @@ def may_pay_again(
         why = f"run.log does not know {not_in_log:,} submits that other records tell of: it is not the newest one"
     elif own is not None:
         return
-    elif journals:
-        why = f"all that is left of run.log is a copy that ends at {max(journal.ends for journal in journals)}"
+    elif ends is not None:
+        why = f"all that is left of run.log and jobs.db is a copy that ends at {ends}"
     else:
         why = "there is no run.log"
     if denied is not None:

@@ -13,21 +13,24 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lipsync_batch import account, files, location, lock
+from lipsync_batch import account, location, lock
 from lipsync_batch.account import Account
 from lipsync_batch.clock import Clock
-from lipsync_batch.errors import BatchError, LipsyncBatchError, UsageError
+from lipsync_batch.errors import BatchError, LipsyncBatchError
 from lipsync_batch.jobs import BatchRecord, State
+from lipsync_batch.leftovers import begun_in, note_begun
 from lipsync_batch.location import Location
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.plan import Planner
 from lipsync_batch.providers.base import LogRow
 from lipsync_batch.providers.plugins import capabilities_of
 from lipsync_batch.rebuilding.asking import Wishes, may_pay_again, which_batch
-from lipsync_batch.rebuilding.journal import Journal, is_journal, read_journal
+from lipsync_batch.rebuilding.copy import Copy, read_copy, tell_charges
+from lipsync_batch.rebuilding.journal import Journal, read_journal
 from lipsync_batch.rebuilding.placing import BESIDE, must_be_lost, put_in_place, remove
 from lipsync_batch.rebuilding.records import Records
 from lipsync_batch.rebuilding.reported import Reported, read_report
+from lipsync_batch.rebuilding.sources import LOG, REPORT, Sources
 from lipsync_batch.rebuilding.takes import find_redone
 from lipsync_batch.rebuilding.videos import look_at_videos
 from lipsync_batch.runlog import RunLog
@@ -43,7 +46,6 @@ CHUNK = 1_000
 """Lines of run.log that are written at once."""
 TOLD_ROWS = 10_000
 """Rows of the provider's log between two words about it."""
-REPORT = "report.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +93,7 @@ class Rebuilder:
         self._wishes = wishes
         self._say = say
         self._clock = Clock()
+        self._copies: list[Copy] = []
         self._journals: list[Journal] = []
         self._reports: list[Reported] = []
         self._unread: list[str] = []
@@ -142,7 +145,11 @@ class Rebuilder:
             in_place = look_at_videos(self._place.folder, store, recovery, self._say)
             manifest = os.path.relpath(self._manifest.path, self._place.folder.root)
             began = recovery.oldest() or self._clock.utc()
-            store.bind(provider=payee.name, origin=payee.origin, manifest=manifest, batch_id=batch_id, created_at=began)
+            batch = store.bind(
+                provider=payee.name, origin=payee.origin, manifest=manifest, batch_id=batch_id, created_at=began
+            )
+            if not self._sandbox:
+                note_begun(self._place.folder.root, batch)
         self._complete_journal(recovery)
         return Rebuilt(
             batch_id=batch_id,
@@ -159,7 +166,7 @@ class Rebuilder:
 
     @property
     def _own_journal(self) -> Path:
-        return self._place.folder.state / "run.log"
+        return self._place.folder.state / LOG
 
     @property
     def _own(self) -> Journal | None:
@@ -167,30 +174,30 @@ class Rebuilder:
         return next((journal for journal in self._journals if journal.path == self._own_journal), None)
 
     def _gather(self, recovery: Recovery) -> None:
-        """Read every journal, the oldest first, and then the reports."""
-        own, report = self._own_journal, self._place.folder.root / REPORT
-        given = [path.resolve() for path in self._wishes.sources]
-        journals = [path for path in given if _is_journal(path)]
-        reports = [path for path in given if path not in journals]
-        reports += [report] if report.is_file() and report not in reports else []
-        for path in journals:
-            self._journals.append(read_journal(path, recovery, journalled=path == own))
-        if own.is_file() and own not in journals:
-            journal = read_journal(own, recovery, journalled=True)
+        """Read the copy of jobs.db, every journal, and then the reports."""
+        sources = Sources.of(self._place, self._wishes.sources)
+        self._copies += [read_copy(path, recovery, self._clock) for path in sources.copies]
+        for path in sources.journals:
+            journal = read_journal(path, recovery, journalled=path == self._own_journal)
             self._journals += [journal] if journal.batch_ids else []
-        self._reports += [read_report(path, recovery) for path in reports]
+        self._reports += [read_report(path, recovery) for path in sources.reports]
         for path in self._read:
             self._say(f"Read {path}")
 
     @property
     def _read(self) -> list[Path]:
-        return [journal.path for journal in self._journals] + [reported.path for reported in self._reports]
+        copies, journals = [copy.path for copy in self._copies], [journal.path for journal in self._journals]
+        return [*copies, *journals, *(reported.path for reported in self._reports)]
 
     def _known_batch(self) -> str | None:
         """The id of the batch, by what was read and said. BatchError where that is of several batches."""
         named = {batch_id: journal.path for journal in self._journals for batch_id in journal.batch_ids}
+        named |= {copy.record.batch_id: copy.path for copy in self._copies}
         named |= {reported.head.batch_id: reported.path for reported in self._reports}
         asked = self._wishes.batch_id
+        if not named and asked is None and not self._sandbox:
+            begun = begun_in(self._place.folder.root)
+            return None if begun is None else begun.batch_id
         if len(named) > 1 or (asked is not None and named and asked not in named):
             which = ", ".join(f"{path} of {batch_id}" for batch_id, path in named.items())
             raise BatchError(
@@ -212,6 +219,8 @@ class Rebuilder:
                 batch_id="", provider=name, origin=origin, manifest=manifest, created_at=self._clock.utc()
             )
             payee.check(record, self._place)
+        for copy in self._copies:
+            payee.check(copy.record, self._place)
 
     # The provider's records
 
@@ -224,7 +233,9 @@ class Rebuilder:
             await self._recognize(records, recovery)
             batch_id = await self._read_log(records, store, recovery)
             with store.together() as now:
-                find_redone(recovery, has_journal=bool(self._journals), has_report=bool(self._reports), now=now)
+                find_redone(
+                    recovery, has_journal=bool(self._copies or self._journals), has_report=bool(self._reports), now=now
+                )
                 recovery.write(now)
             await self._read_charges(records, store, recovery)
         finally:
@@ -243,7 +254,7 @@ class Rebuilder:
 
     async def _read_log(self, records: Records, store: Store, recovery: Recovery) -> str:
         known = self._known_batch()
-        since = recovery.oldest() if known is not None and self._journals else None
+        since = recovery.oldest() if known is not None and (self._copies or self._journals) else None
         self._say("Reading the provider's log")
         rows = 0
 
@@ -271,7 +282,7 @@ class Rebuilder:
         may_pay_again(
             self._wishes,
             unsubmitted=recovery.unsubmitted(),
-            journals=self._journals,
+            ends=max([copy.ends for copy in self._copies] + [journal.ends for journal in self._journals], default=None),
             own=self._own,
             not_in_log=recovery.not_in_log(),
             denied=denied,
@@ -284,6 +295,8 @@ class Rebuilder:
             return
         self._say("Reading the account's charges")
         with store.writing(lambda _: None) as ledger:
+            for copy in self._copies:
+                await tell_charges(copy, ledger, self._clock)
             denied = await records.charges(since, lambda page: _keep(ledger, page))
         if denied is not None:
             self._unread.append(f"its charges: {denied}")
@@ -298,20 +311,6 @@ class Rebuilder:
                     log.durable(chunk)
                     chunk = []
             log.durable(chunk)
-
-
-def _is_journal(path: Path) -> bool:
-    """Whether a file that is named is a run.log. UsageError where it can be nothing of use."""
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such file", hint="--from names a copy of run.log or of report.json.")
-    with files.disk_faults(path), path.open("rb") as file:
-        if file.read(15) == b"SQLite format 3":
-            raise UsageError(
-                f"{path}: a database, and not a log or a report",
-                hint="A copy of jobs.db does not know what was submitted since it was made. One from after the last "
-                "run may be put in its place; else name a copy of run.log.",
-            )
-    return is_journal(path)
 
 
 async def _keep(ledger: Ledger, page: Sequence[Charged]) -> None:

@@ -1,7 +1,7 @@
 """What other records tell of a batch whose jobs.db is lost, taken down in temporary tables.
 
-Several kinds of records speak of the same generations: our journal (run.log), a report, and the provider's log. Each
-adds to what is known of one, and none takes away: so the order in which they are read does not matter, and a record
+Several kinds of records speak of the same generations: a copy of jobs.db, our journal (run.log), a report, and the
+provider's log. They are read in this order. Each adds to what is known of one generation, and none takes away; a record
 that is read twice adds nothing.
 """
 
@@ -14,6 +14,7 @@ from datetime import datetime
 from lipsync_batch.clock import iso
 from lipsync_batch.inputs import FINGERPRINT_VERSION
 from lipsync_batch.jobs import State
+from lipsync_batch.store.inputs import INPUT_COLUMNS
 from lipsync_batch.store.ledger import SPENT
 from lipsync_batch.store.query import Query
 from lipsync_batch.store.rows import SHORT
@@ -83,11 +84,13 @@ class Told:
     finished_at: str | None = None
     quote: int | None = None
     outcome: str | None = None
+    is_over: bool = False
+    """Nothing of it runs, or will be fetched, any more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToldFile:
-    """A finished video as a report tells of it."""
+    """A finished video as a report, or a copy of jobs.db, tells of it."""
 
     path: str
     fingerprint: str
@@ -106,6 +109,8 @@ class Hearing(Query):
         connection.executescript(_TABLES)
         self._some_are_short = False
         """Whether the pair of a generation is known by the beginning of its name alone."""
+        self._all_until = ""
+        """Up to there a copy of jobs.db has told all that came of pairs."""
 
     def generation(self, told: Told, *, journalled: bool = False) -> None:
         """What a record tells of a generation. One with an id that another one has is left out: it is mixed up.
@@ -125,6 +130,7 @@ class Hearing(Query):
                 **asdict(told),
                 "fingerprint": fingerprint,
                 "attempt": parts.attempt,
+                "is_over": int(told.is_over),
                 "journalled": int(journalled),
             },
         )
@@ -171,6 +177,8 @@ class Hearing(Query):
 
         What is older than what is known of the pair, or the same, says nothing: a journal may be read twice.
         """
+        if at <= self._all_until:
+            return
         known = self._one("SELECT at, state FROM temp.told_pairs WHERE fingerprint = :f", f=fingerprint)
         if known is not None and (known["at"] > at or (known["at"], known["state"]) == (at, new)):
             return
@@ -208,6 +216,35 @@ class Hearing(Query):
             ON CONFLICT (successor) DO UPDATE SET journalled = journalled OR excluded.journalled
             """,
             {"successor": successor, "at": at, "reason": reason, "journalled": int(journalled)},
+        )
+
+    def stood(
+        self,
+        fingerprint: str,
+        state: State,
+        *,
+        at: str,
+        name: str,
+        code: str | None,
+        message: str | None,
+        attempt: int,
+        provider_errors: int,
+    ) -> None:
+        """A pair as a copy of jobs.db shows it. Copies are read before all else."""
+        self._pair(fingerprint, state, at=at, name=name, code=code, message=message, attempt=attempt)
+        self._connection.execute(
+            "UPDATE temp.told_pairs SET provider_errors = :errors WHERE fingerprint = :f",
+            {"f": fingerprint, "errors": provider_errors},
+        )
+
+    def knows_all_until(self, at: str) -> None:
+        """Of what happened to pairs up to an instant, a copy of jobs.db has told all."""
+        self._all_until = max(self._all_until, at)
+
+    def input(self, row: sqlite3.Row) -> None:
+        """What a local input was when it was last read, as a row of a jobs.db."""
+        self._connection.execute(
+            f"INSERT OR IGNORE INTO inputs ({INPUT_COLUMNS}) VALUES (:{INPUT_COLUMNS.replace(', ', ', :')})", dict(row)
         )
 
     def reported(self, fingerprint: str, state: State, *, attempt: int, name: str, code: str, message: str) -> None:
@@ -323,10 +360,10 @@ def _no_word_of_ours(code: str | None) -> str | None:
 _ADD = """
 INSERT INTO temp.told_generations (
     client_request_id, fingerprint, attempt, intended_at, reserve, generation_id, accepted_at, finished_at, quote,
-    outcome, journalled
+    outcome, is_over, journalled
 ) VALUES (
     :client_request_id, :fingerprint, :attempt, :intended_at, :reserve, :generation_id, :accepted_at, :finished_at,
-    :quote, :outcome, CASE WHEN :journalled THEN 1 + (:generation_id IS NOT NULL) ELSE 0 END
+    :quote, :outcome, :is_over, CASE WHEN :journalled THEN 1 + (:generation_id IS NOT NULL) ELSE 0 END
 )
 ON CONFLICT (client_request_id) DO UPDATE SET
     fingerprint = max(fingerprint, excluded.fingerprint), -- the one in full
@@ -334,7 +371,8 @@ ON CONFLICT (client_request_id) DO UPDATE SET
     accepted_at = coalesce(accepted_at, excluded.accepted_at),
     finished_at = coalesce(finished_at, excluded.finished_at), quote = coalesce(quote, excluded.quote),
     -- Who has an id for a submit that was in doubt, or written off, knows that it was accepted.
-    is_over = CASE WHEN generation_id IS NULL AND excluded.generation_id IS NOT NULL THEN 0 ELSE is_over END,
+    is_over = CASE WHEN generation_id IS NULL AND excluded.generation_id IS NOT NULL THEN excluded.is_over
+        ELSE max(is_over, excluded.is_over) END,
     outcome = CASE WHEN generation_id IS NULL AND excluded.generation_id IS NOT NULL THEN excluded.outcome
         ELSE coalesce(outcome, excluded.outcome) END,
     generation_id = coalesce(generation_id, excluded.generation_id),

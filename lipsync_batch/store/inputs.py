@@ -12,7 +12,7 @@ from lipsync_batch.inputs import FileFacts, Kind
 from lipsync_batch.jobs import MediaInfo
 from lipsync_batch.store.rows import dumps
 
-_COLUMNS = "path, kind, inode, size, mtime_ns, sha256, media, problem, cacheable"
+INPUT_COLUMNS = "path, kind, inode, size, mtime_ns, sha256, media, problem, cacheable"
 
 
 class InputCache:
@@ -21,14 +21,14 @@ class InputCache:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         # What is learned goes to a temporary table first: a plan looks at files without writing to jobs.db.
-        self._connection.execute(f"CREATE TEMP TABLE inputs_seen ({_COLUMNS}, PRIMARY KEY (path, kind))")
+        self._connection.execute(f"CREATE TEMP TABLE inputs_seen ({INPUT_COLUMNS}, PRIMARY KEY (path, kind))")
 
     def last_known(self, path: Path, kind: Kind) -> FileFacts | None:
         """What the file was, whether or not it is still so, or still there."""
         row = self._connection.execute(
             f"""
-            SELECT {_COLUMNS} FROM temp.inputs_seen WHERE path = :path AND kind = :kind
-            UNION ALL SELECT {_COLUMNS} FROM inputs WHERE path = :path AND kind = :kind LIMIT 1
+            SELECT {INPUT_COLUMNS} FROM temp.inputs_seen WHERE path = :path AND kind = :kind
+            UNION ALL SELECT {INPUT_COLUMNS} FROM inputs WHERE path = :path AND kind = :kind LIMIT 1
             """,
             {"path": str(path), "kind": kind},
         ).fetchone()
@@ -59,7 +59,7 @@ class InputCache:
         """Remember a file; for good once `persist` was called."""
         self._connection.execute(
             f"""
-            INSERT OR REPLACE INTO temp.inputs_seen ({_COLUMNS})
+            INSERT OR REPLACE INTO temp.inputs_seen ({INPUT_COLUMNS})
             VALUES (:path, :kind, :inode, :size, :mtime_ns, :sha256, :media, :problem, :cacheable)
             """,
             {
@@ -77,7 +77,9 @@ class InputCache:
 
     def persist(self) -> None:
         """Remember in jobs.db what was learned, and of which files; part of a transaction of the caller's."""
-        self._connection.execute(f"INSERT OR REPLACE INTO inputs ({_COLUMNS}) SELECT {_COLUMNS} FROM temp.inputs_seen")
+        self._connection.execute(
+            f"INSERT OR REPLACE INTO inputs ({INPUT_COLUMNS}) SELECT {INPUT_COLUMNS} FROM temp.inputs_seen"
+        )
         self._connection.execute("DELETE FROM intake_inputs")
         self._connection.execute("INSERT INTO intake_inputs SELECT path, kind FROM temp.inputs_seen")
 

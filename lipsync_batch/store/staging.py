@@ -390,6 +390,10 @@ class Staging:
         )
         return remade, self._number("SELECT count(*) FROM pairs WHERE state = 'done' AND wanted = 1")
 
+    def outputs(self) -> Iterator[str]:
+        """Where the videos of all jobs go, in manifest order."""
+        return (row["output"] for row in self._connection.execute("SELECT output FROM temp.staged ORDER BY position"))
+
     def paid_for(self, fingerprint: str) -> bool:
         """Whether the store has a pair that needs its inputs no more, for it was taken by the provider."""
         return bool(

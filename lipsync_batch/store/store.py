@@ -14,6 +14,7 @@ from sqlite_utils import Database
 from lipsync_batch.clock import Clock, iso
 from lipsync_batch.jobs import BatchRecord, StopReason
 from lipsync_batch.store.connection import connect, open_database, open_memory, open_readonly
+from lipsync_batch.store.copied import Copied
 from lipsync_batch.store.inputs import InputCache
 from lipsync_batch.store.intake import Intake, keep
 from lipsync_batch.store.ledger import Ledger
@@ -123,6 +124,10 @@ class Store:
     def recovery(self) -> Recovery:
         """Empty temporary tables for what other records tell of this batch."""
         return Recovery(self._database.conn)
+
+    def as_copy(self) -> Copied:
+        """What this file tells, where it is a copy of one that is lost."""
+        return Copied(self._database.conn)
 
     @contextmanager
     def together(self) -> Iterator[str]:
