@@ -25,7 +25,9 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunStarted(Event):
-    """`pairs` counts the pairs that jobs want, by state; `jobs` the jobs. `origin` is where its money goes to."""
+    """`pairs` counts the pairs that jobs want, by state; `jobs` the jobs. `origin` is where its money goes to,
+    `store` where its videos do, if they do not stay in its folder.
+    """
 
     batch_id: str
     resumed: bool
@@ -34,6 +36,7 @@ class RunStarted(Event):
     pairs: dict[State, int]
     provider: str = ""
     origin: str = ""
+    store: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

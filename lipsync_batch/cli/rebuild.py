@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @place_options
 @click.option("--sandbox", is_flag=True, help="It was a rehearsal.")
 @provider_option
+@click.option("--store", metavar="URL", help="The object storage that its videos went to, where no file says so.")
 @click.option(
     "--from",
     "sources",

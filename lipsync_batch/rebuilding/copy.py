@@ -20,6 +20,8 @@ class Copy:
 
     path: Path
     record: BatchRecord
+    store: str | None
+    """The object storage that its videos go to, if they do not stay in the folder."""
     ends: str
     """The instant of the last thing that it knows of."""
 
@@ -31,7 +33,8 @@ def read_copy(path: Path, hearing: Hearing, clock: Clock) -> Copy:
             raise BatchError(f"{path}: a copy of jobs.db that is damaged", hint="Name another one, or none.")
         copied = store.as_copy()
         copied.tell(hearing)
-        return Copy(path=path, record=store.reads.batch(), ends=copied.ends())
+        reads = store.reads
+        return Copy(path=path, record=reads.batch(), store=reads.output_store(), ends=copied.ends())
 
 
 async def tell_charges(copy: Copy, ledger: Ledger, clock: Clock) -> None:

@@ -29,6 +29,8 @@ class Journal:
     provider: str = ""
     origin: str = ""
     """Whom the last run paid that says so."""
+    store: str | None = None
+    """Where the videos of the last run went, if not into the batch folder."""
     ends: str = ""
     """The instant of the last line that was read."""
     is_torn: bool = False
@@ -120,6 +122,7 @@ def _take(line: Mapping[str, Any], journal: Journal, hearing: Hearing, *, journa
             journal.batch_ids.add(line["batch_id"])
             journal.provider = line.get("provider") or journal.provider
             journal.origin = line.get("origin") or journal.origin
+            journal.store = line.get("store") or journal.store
 
 
 def _note_batch(line: Mapping[str, Any], journal: Journal) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from lipsync_batch import account, location, lock
 from lipsync_batch.account import Account
 from lipsync_batch.clock import Clock
+from lipsync_batch.deliveries import Deliveries
 from lipsync_batch.errors import BatchError, LipsyncBatchError
 from lipsync_batch.jobs import BatchRecord, State
 from lipsync_batch.leftovers import begun_in, note_begun
@@ -32,10 +33,11 @@ from lipsync_batch.rebuilding.records import Records
 from lipsync_batch.rebuilding.reported import Reported, read_report
 from lipsync_batch.rebuilding.sources import LOG, REPORT, Sources
 from lipsync_batch.rebuilding.takes import find_redone
-from lipsync_batch.rebuilding.videos import look_at_videos
+from lipsync_batch.rebuilding.videos import Here, fetch_report, look_at_videos
 from lipsync_batch.runlog import RunLog
 from lipsync_batch.runner.throttle import Throttle
 from lipsync_batch.settings import Settings
+from lipsync_batch.storage.outputs import OutputStore
 from lipsync_batch.store import Store
 from lipsync_batch.store.ledger import Charged, Ledger
 from lipsync_batch.store.recovery import Recovery
@@ -97,6 +99,8 @@ class Rebuilder:
         self._journals: list[Journal] = []
         self._reports: list[Reported] = []
         self._unread: list[str] = []
+        self._videos: OutputStore | None = None
+        """The object storage that the videos went to, if they did not stay in the folder."""
         self._beside = place.folder.state / BESIDE
 
     def run(self) -> Rebuilt:
@@ -142,11 +146,16 @@ class Rebuilder:
                 store.estimate(per_generation=price.per_generation, per_second=price.per_second)
             with store.together():
                 recovery.reserve_by_estimate()
-            in_place = look_at_videos(self._place.folder, store, recovery, self._say)
+            in_place = look_at_videos(self._videos or Here(self._place.folder), store, recovery, self._say)
             manifest = os.path.relpath(self._manifest.path, self._place.folder.root)
             began = recovery.oldest() or self._clock.utc()
             batch = store.bind(
-                provider=payee.name, origin=payee.origin, manifest=manifest, batch_id=batch_id, created_at=began
+                provider=payee.name,
+                origin=payee.origin,
+                manifest=manifest,
+                batch_id=batch_id,
+                created_at=began,
+                output_store=self._videos.url if self._videos else None,
             )
             if not self._sandbox:
                 note_begun(self._place.folder.root, batch)
@@ -180,9 +189,20 @@ class Rebuilder:
         for path in sources.journals:
             journal = read_journal(path, recovery, journalled=path == self._own_journal)
             self._journals += [journal] if journal.batch_ids else []
-        self._reports += [read_report(path, recovery) for path in sources.reports]
+        self._videos = self._open_store()
+        reports = list(sources.reports)
+        if self._videos is not None and not reports and fetch_report(self._videos, self._place.folder.root / REPORT):
+            reports.append(self._place.folder.root / REPORT)
+        self._reports += [read_report(path, recovery) for path in reports]
         for path in self._read:
             self._say(f"Read {path}")
+
+    def _open_store(self) -> OutputStore | None:
+        """The object storage that the videos went to, as our records say, or the settings where none does."""
+        told = [copy.store for copy in self._copies] + [journal.store for journal in self._journals]
+        known = [store for store in told if store]
+        url = known[-1] if known else Deliveries(self._settings, sandbox=self._sandbox).asked
+        return OutputStore(url, profile=self._settings.store_profile) if url else None
 
     @property
     def _read(self) -> list[Path]:
@@ -191,9 +211,13 @@ class Rebuilder:
 
     def _known_batch(self) -> str | None:
         """The id of the batch, by what was read and said. BatchError where that is of several batches."""
-        named = {batch_id: journal.path for journal in self._journals for batch_id in journal.batch_ids}
+        named: dict[str, Path | str] = {
+            batch_id: journal.path for journal in self._journals for batch_id in journal.batch_ids
+        }
         named |= {copy.record.batch_id: copy.path for copy in self._copies}
         named |= {reported.head.batch_id: reported.path for reported in self._reports}
+        if self._videos is not None and (owner := self._videos.owner()) is not None:
+            named.setdefault(owner, self._videos.url)
         asked = self._wishes.batch_id
         if not named and asked is None and not self._sandbox:
             begun = begun_in(self._place.folder.root)

@@ -127,6 +127,7 @@ class Work:
                 pairs=reads.pair_counts(),
                 provider=record.provider,
                 origin=record.origin,
+                store=reads.output_store(),
             )
         )
         stop = Stop(self._events)

@@ -11,7 +11,7 @@ by that.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from lipsync_batch.errors import BatchError, OutputStoreError
@@ -95,6 +95,14 @@ class OutputStore:
         """Whether what was committed stands there, as far as the store's word goes."""
         found = self.standing(path)
         return found is not None and size in (None, found.size) and sha256 in (None, found.sha256)
+
+    def content(self, path: str) -> Iterator[bytes]:
+        """What stands there, piece by piece. FileNotFoundError where nothing does."""
+        return self._folder.chunks(path)
+
+    def below(self, path: str) -> list[str]:
+        """The paths of what stands below one."""
+        return self._folder.below(path)
 
     def verified(self, path: str, *, sha256: str) -> bool:
         """The same, read whole."""

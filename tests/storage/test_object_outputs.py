@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import obstore
@@ -240,6 +241,37 @@ def test_what_nobody_waits_for_is_swept_away(deliveries: Deliveries) -> None:
     left = deliveries.server.client.list_multipart_uploads(Bucket="deliveries")["Uploads"]
     assert sorted(upload["UploadId"] for upload in left) == sorted(others)
     assert [key for key in deliveries.paths() if "/arriving/" in key] == []
+
+
+def lose_ledger(out: Path) -> None:
+    (out / "_batch" / "jobs.db").unlink()
+
+
+@pytest.mark.parametrize("lose", [lose_ledger, shutil.rmtree], ids=["jobs.db", "everything"])
+def test_lost_ledger_is_rebuilt_with_the_videos_in_the_store(
+    deliveries: Deliveries, lose: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is paid for twice; what stands there is known again, by the reports that stand there, too."""
+    monkeypatch.setattr("lipsync_batch.rebuilding.records.PAUSES", (0.0,))  # the other server has no charges
+    deliveries.numbered(6)
+    deliveries.write(**{key: output for key, output in deliveries.rows.items() if key < "job3"})
+    assert deliveries.run().returncode == 0
+    deliveries.numbered(6)
+    going_on = deliveries.start("--rate", "20/s")
+    wait_until(lambda: len(deliveries.api.tasks) == 6)
+    going_on.kill()
+    going_on.communicate()
+    fetched = len(deliveries.api.cdn_paths)
+
+    lose(deliveries.folder / "out" / "spring")
+    rebuilt = deliveries.call("rebuild", "spring.csv", "--store", STORE, "--yes")
+    ended = deliveries.run("--resolve-for", "5s")
+
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert "3 videos in place" in rebuilt.stdout
+    assert ended.returncode == 0, ended.stderr
+    deliveries.assert_all_right()
+    assert len(deliveries.api.cdn_paths) <= fetched + 3
 
 
 def test_batch_stays_where_it_was_begun(deliveries: Deliveries) -> None:
