@@ -318,15 +318,24 @@ class Planner:
             url = source.url
             if source.identity is not None:  # a listing has said it all
                 self._objects[url] = ObjectFacts(url=url, identity=source.identity, size=source.size or 0)
-            elif (facts := self._store.objects.seen(url)) is not None:
-                self._objects[url] = facts
             else:
                 unknown[url] = None
+        self._take_seen(unknown)
+        if unknown:
+            self._store.objects.notice(self._stores.listed_together(list(unknown)))
+            self._take_seen(unknown)
         if unknown:
             self._objects.update(self._stores.look_at(list(unknown)))
         if self._objects:
             self._names_objects = True
             self._store.objects.keep(facts for facts in self._objects.values() if isinstance(facts, ObjectFacts))
+
+    def _take_seen(self, unknown: dict[str, None]) -> None:
+        """Those of the objects that this process has seen are unknown no more."""
+        for url in list(unknown):
+            if (facts := self._store.objects.seen(url)) is not None:
+                self._objects[url] = facts
+                del unknown[url]
 
     def _look_at(self, path: Path, kind: Kind) -> FileFacts | Trouble:
         facts = self._store.inputs.fresh(path, kind) or inputs.inspect(path, kind)

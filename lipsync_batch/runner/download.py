@@ -309,7 +309,8 @@ class DownloadLane:
                 continue  # it stands there, and the run that put it there could not say so any more
             await self._clear(path)
             await shelf.duplicate(paths[0], path)
-        await self._context.ledger.done(arrival.fingerprint, paths, superseded=not arrival.outputs)
+        tags = {path: tag for path in paths if (tag := shelf.tag(path)) is not None}
+        await self._context.ledger.done(arrival.fingerprint, paths, superseded=not arrival.outputs, tags=tags)
         self._broken.pop(arrival.fingerprint, None)
         self._refused.pop(arrival.fingerprint, None)
         self._tell(arrival, State.DONE)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from lipsync_batch.clock import Clock
 from lipsync_batch.files import Folder
 from lipsync_batch.runner.landing import Landing
 from lipsync_batch.storage.arriving import tag_of
-from lipsync_batch.storage.folder import UploadStoppedError
+from lipsync_batch.storage.folder import Listed, Standing, UploadStoppedError
 from lipsync_batch.storage.outputs import OutputStore
 
 T = TypeVar("T")
@@ -73,6 +73,12 @@ class Shelf(Protocol):
     def stands(self, path: str, *, size: int | None, sha256: str | None, read: bool) -> bool:
         """Whether what was committed stands there; read whole where asked for. Blocks."""
 
+    def tag(self, path: str) -> str | None:
+        """What a store knows a video by that was just put there, or seen to be right; None for files. Said once."""
+
+    def listing(self) -> Iterator[list[Listed]]:
+        """All that stands in a store, in pages; nothing of a folder, whose files are soon looked at. Blocks."""
+
 
 class FolderShelf:
     """The batch folder."""
@@ -120,6 +126,12 @@ class FolderShelf:
         except OSError:
             return False
 
+    def tag(self, path: str) -> str | None:  # noqa: ARG002 - files have none
+        return None
+
+    def listing(self) -> Iterator[list[Listed]]:
+        return iter(())
+
 
 class StoreShelf:
     """A folder in object storage."""
@@ -133,6 +145,8 @@ class StoreShelf:
         self._questions = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=THREADS)
         self._uploads = ThreadPoolExecutor(UPLOADS, thread_name_prefix=THREADS)
         self._broken_off = threading.Event()
+        self._tags: dict[str, str] = {}
+        """Of what was put or seen there, until somebody asks."""
 
     def close(self) -> None:
         """Begin nothing more."""
@@ -170,13 +184,13 @@ class StoreShelf:
 
     async def land(self, staged: str, path: str, *, sha256: str) -> None:
         """Give what was uploaded its final name."""
-        await self._do(partial(self._store.land, staged, path, sha256=sha256))
+        self._note(path, await self._do(partial(self._store.land, staged, path, sha256=sha256)))
 
     async def move(self, source: str, target: str) -> None:
         await self._do(self._store.move, source, target)
 
     async def duplicate(self, source: str, target: str) -> None:
-        await self._do(self._store.copy, source, target)
+        self._note(target, await self._do(self._store.copy, source, target))
 
     async def same(self, one: str, other: str) -> bool:
         return await self._do(self._store.same, one, other)
@@ -190,6 +204,20 @@ class StoreShelf:
             number += 1
 
     def stands(self, path: str, *, size: int | None, sha256: str | None, read: bool) -> bool:
-        if not self._store.stands(path, size=size, sha256=sha256):
+        found = self._store.standing(path)
+        if found is None or size not in (None, found.size) or sha256 not in (None, found.sha256):
             return False
-        return not read or sha256 is None or self._store.verified(path, sha256=sha256)
+        if read and sha256 is not None and not self._store.verified(path, sha256=sha256):
+            return False
+        self._note(path, found)
+        return True
+
+    def _note(self, path: str, standing: Standing) -> None:
+        if standing.tag is not None:
+            self._tags[path] = standing.tag
+
+    def tag(self, path: str) -> str | None:
+        return self._tags.pop(path, None)
+
+    def listing(self) -> Iterator[list[Listed]]:
+        return self._store.listing()

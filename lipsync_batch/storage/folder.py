@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 PIECE = 8 * 1024 * 1024
 """Bytes that go up at once; a larger file goes in pieces."""
 PIECES_AT_ONCE = 2
+PAGE = 1_000
+"""Objects in a page of a listing: no store gives more."""
 READ = 256 * 1024
 """Bytes that are read of a file between two looks at whether to go on."""
 SHA256 = "sha256"
 _TYPES = {".mp4": "video/mp4", ".html": "text/html; charset=utf-8", ".csv": "text/csv", ".json": "application/json"}
+
+Listed = tuple[str, int, str | None]
+"""What a listing says of an object: path, bytes, and what the store knows it by."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,13 +154,18 @@ class StoreFolder:
                 except FileNotFoundError:
                     return  # some stores say so, where others do not
 
-    def below(self, path: str) -> list[str]:
-        """What stands below a path."""
+    def listing(self, path: str = "") -> Iterator[list[Listed]]:
+        """What stands below a path, in pages."""
         from obstore import list as pages
 
-        start = len(self.key(""))
+        start, prefix = len(self.key("")), self.key(path).rstrip("/")
         with self._faults(path):
-            return [meta["path"][start:] for page in pages(self._store, self.key(path)) for meta in page]
+            for page in pages(self._store, prefix or None, chunk_size=PAGE):
+                yield [(meta["path"][start:], meta["size"], meta["e_tag"]) for meta in page]
+
+    def below(self, path: str) -> list[str]:
+        """The paths of what stands below one."""
+        return [found for page in self.listing(path) for found, _, _ in page]
 
     @contextmanager
     def _faults(self, path: str, *, missing: bool = True) -> Iterator[None]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lipsync_batch.errors import BatchError, OutputStoreError
 from lipsync_batch.storage.arriving import ARRIVING, staging_path
-from lipsync_batch.storage.folder import Standing, StoreFolder
+from lipsync_batch.storage.folder import Listed, Standing, StoreFolder
 from lipsync_batch.storage.unfinished import Unfinished
 
 MARK = "_batch/batch.json"
@@ -103,6 +103,10 @@ class OutputStore:
     def below(self, path: str) -> list[str]:
         """The paths of what stands below one."""
         return self._folder.below(path)
+
+    def listing(self) -> Iterator[list[Listed]]:
+        """All that stands there, in pages of a thousand: a request for each."""
+        return self._folder.listing()
 
     def verified(self, path: str, *, sha256: str) -> bool:
         """The same, read whole."""

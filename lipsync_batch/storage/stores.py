@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from lipsync_batch.addresses import Address
@@ -22,6 +25,10 @@ AT_ONCE = 32
 PAGE = 1_000
 """Objects in a page of a listing: no store gives more."""
 PROBE_LINK = timedelta(minutes=1)
+
+
+LISTED_FROM = 100
+"""Objects of one folder that are asked about together, from which on the folder is listed in the place of that."""
 
 
 class StoreError(Exception):
@@ -42,6 +49,8 @@ class Stores:
         self._stores: dict[str, Opened] = {}
         self._silent: dict[str, Fault] = {}
         """Buckets that did not answer: nobody waits for them once for each object."""
+        self._listed: set[str] = set()
+        """Folders that were listed in the place of questions."""
 
     def opened(self, address: Address) -> Bucket:
         """The bucket of an address, for obstore's functions."""
@@ -106,6 +115,23 @@ class Stores:
                 self._silent[address.place] = error.fault
             return error.fault.told(str(address))
         return empty(address) if not facts.size else facts
+
+    def listed_together(self, urls: Sequence[str]) -> Iterator[ObjectFacts]:
+        """What there is in the folders that many of these objects are in: a request for a thousand, not for each.
+
+        Each folder is listed once, and left off where that takes more requests than questions about each would. What
+        does not come is to be asked about; so is everything in a folder that cannot be listed.
+        """
+        counts = Counter(url.rpartition("/")[0] for url in urls)
+        for folder, count in counts.items():
+            if count < LISTED_FROM or folder in self._listed:
+                continue
+            self._listed.add(folder)
+            address = Address.parse(folder)
+            with suppress(StoreError):
+                for key, identity, size in islice(self.below(address), count * PAGE):
+                    if size:
+                        yield ObjectFacts(url=f"{address.place}/{key}", identity=identity, size=size)
 
     def below(self, folder: Address) -> Iterator[tuple[str, str, int]]:
         """(key, identity, bytes) of each object below a folder, in pages, in the order of the store. StoreError."""

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lipsync_batch.store.ledger import FileMove
 from lipsync_batch.store.query import Query
+
+_SURE = """NOT EXISTS (
+    SELECT 1 FROM outputs AS o
+    LEFT JOIN output_tags AS t ON t.path = o.path AND t.fingerprint = o.fingerprint
+    LEFT JOIN temp.listed AS l ON l.path = o.path AND l.tag = t.tag AND l.size = p.bytes
+    WHERE o.fingerprint = p.fingerprint AND l.path IS NULL
+)"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +29,8 @@ class Finished:
     paths: tuple[str, ...]
     unplaced: bool
     """A job wants it where it does not stand."""
+    sure: bool = False
+    """A listing of the store shows each of them as it was when it was last looked at."""
 
 
 class FileReads(Query):
@@ -77,11 +87,29 @@ class FileReads(Query):
         ]
         return moves, all(row["held"] for row in rows)
 
-    def finished(self, after: int, limit: int) -> list[Finished]:
-        """The next finished pairs behind the number `after`, and what stands where for each."""
-        rows = self._rows(
+    def forget_listing(self) -> None:
+        """Begin a listing of a store anew; see `note_listed`."""
+        self._connection.executescript(
             """
-            SELECT p.rowid AS number, p.fingerprint, p.bytes, p.sha256,
+            DROP TABLE IF EXISTS temp.listed;
+            CREATE TEMP TABLE listed (path PRIMARY KEY, size, tag) WITHOUT ROWID;
+            """
+        )
+
+    def note_listed(self, found: Iterable[tuple[str, int, str | None]]) -> None:
+        """What a listing shows of a store: (path, bytes, what the store knows it by)."""
+        self._connection.execute("BEGIN")
+        self._connection.executemany("INSERT OR REPLACE INTO temp.listed VALUES (?, ?, ?)", found)
+        self._connection.execute("COMMIT")
+
+    def finished(self, after: int, limit: int, *, listed: bool = False) -> list[Finished]:
+        """The next finished pairs behind the number `after`, and what stands where for each.
+
+        `listed` compares them with what `note_listed` was told.
+        """
+        rows = self._rows(
+            f"""
+            SELECT {_SURE if listed else "0"} AS sure, p.rowid AS number, p.fingerprint, p.bytes, p.sha256,
                 (SELECT json_group_array(path) FROM outputs AS o WHERE o.fingerprint = p.fingerprint) AS paths,
                 EXISTS (
                     SELECT 1 FROM jobs AS j WHERE j.fingerprint = p.fingerprint AND NOT EXISTS (
@@ -101,6 +129,7 @@ class FileReads(Query):
                 sha256=row["sha256"],
                 paths=tuple(json.loads(row["paths"])),
                 unplaced=bool(row["unplaced"]),
+                sure=bool(row["sure"]),
             )
             for row in rows
         ]

@@ -6,9 +6,10 @@ the move starts from. Each method returns when its commit is on disk.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from lipsync_batch.clock import Clock, iso
@@ -274,12 +275,24 @@ class Ledger:
             )
         )
 
-    async def done(self, fingerprint: str, paths: Collection[str], *, superseded: bool = False) -> None:
-        """The file is in place for every job that wants it."""
+    async def done(
+        self,
+        fingerprint: str,
+        paths: Collection[str],
+        *,
+        superseded: bool = False,
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """The file is in place for every job that wants it. `tags`: what a store knows it by, by path."""
         await self._writer.put(
             self._move(fingerprint, State.READY, State.DONE, **NO_ERROR),
             *(_output(path, fingerprint, superseded=superseded) for path in paths),
+            *(_tagged(path, fingerprint, tag) for path, tag in tags.items()),
         )
+
+    async def outputs_tagged(self, found: Iterable[tuple[str, str, str]]) -> None:
+        """What a store knows finished files by: (path, fingerprint, tag), of those that were seen to be right."""
+        await self._writer.put(*(_tagged(path, fingerprint, tag) for path, fingerprint, tag in found))
 
     async def outputs_added(self, fingerprint: str, paths: Collection[str]) -> None:
         """More places where a finished pair's file now stands."""
@@ -502,6 +515,13 @@ def _output(path: str, fingerprint: str, *, superseded: bool) -> Statement:
     return Statement(
         "INSERT OR REPLACE INTO outputs (path, fingerprint, superseded) VALUES (:path, :fingerprint, :superseded)",
         {"path": path, "fingerprint": fingerprint, "superseded": int(superseded)},
+    )
+
+
+def _tagged(path: str, fingerprint: str, tag: str) -> Statement:
+    return Statement(
+        "INSERT OR REPLACE INTO output_tags (path, fingerprint, tag) VALUES (:path, :fingerprint, :tag)",
+        {"path": path, "fingerprint": fingerprint, "tag": tag},
     )
 
 

@@ -232,3 +232,17 @@ def m004_objects(db: Database) -> None:
 def m005_output_store(db: Database) -> None:
     """Where the finished videos of a batch go, if that is not its folder."""
     db.execute("CREATE TABLE output_store (id INTEGER PRIMARY KEY CHECK (id = 1), url TEXT NOT NULL) STRICT")
+
+
+@migrations()
+def m006_output_tags(db: Database) -> None:
+    """What a store knows the videos by that stand there, so that a listing of it says whether they still do."""
+    db.execute(
+        """
+        CREATE TABLE output_tags (
+            path TEXT PRIMARY KEY,
+            fingerprint TEXT NOT NULL REFERENCES pairs (fingerprint),
+            tag TEXT NOT NULL
+        ) STRICT
+        """
+    )

@@ -114,6 +114,34 @@ def test_globs_mean_what_they_mean_on_disk(bucket: S3Store, project: Project, pa
     assert project.outputs() == matched
 
 
+def test_many_rows_of_one_folder_need_no_question_each(
+    bucket: S3Store, server: ObjectServer, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does a resume: 200,000 named objects are known by 200 pages. What is not in them is asked for."""
+    monkeypatch.setattr("lipsync_batch.storage.stores.LISTED_FROM", 10)
+    for number in range(20):
+        obstore.put(bucket, f"clips/{number:04}.mp4", b"film")
+    obstore.put(bucket, "other/a.mp4", b"film")
+    server.requests.clear()
+    project.rows(*(f"s3://{BUCKET}/clips/{number:04}.mp4" for number in range(21)), f"s3://{BUCKET}/other/a.mp4")
+
+    assert f'there is no "s3://{BUCKET}/clips/0020.mp4"' in project.problem()
+    assert sorted(server.asked("HEAD")) == [f"/{BUCKET}/clips/0020.mp4", f"/{BUCKET}/other/a.mp4"]
+    assert len(server.asked("GET")) == 1
+
+
+def test_folder_that_may_not_be_listed_is_asked_object_by_object(
+    bucket: S3Store, server: ObjectServer, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lipsync_batch.storage.stores.LISTED_FROM", 2)
+    for number in range(3):
+        obstore.put(bucket, f"clips/{number}.mp4", b"film")
+    server.instead = lambda request: DENIED if "prefix" in request.query else None
+    project.rows(*(f"s3://{BUCKET}/clips/{number}.mp4" for number in range(3)))
+
+    assert project.plan().jobs == 3
+
+
 def test_glob_needs_no_question_about_each_match(bucket: S3Store, server: ObjectServer, project: Project) -> None:
     """A page of the listing says what a thousand questions would; and a grid asks for it once."""
     for number in range(20):

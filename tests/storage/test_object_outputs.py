@@ -125,6 +125,39 @@ def test_next_run_finds_everything_there(deliveries: Deliveries) -> None:
         assert deliveries.content(f"de/job{number}.mp4").endswith(request_digest(made[f"Text job{number}"]))
 
 
+def test_listing_says_what_would_take_a_question_each(deliveries: Deliveries) -> None:
+    """A resume of 200,000 videos asks for 200 pages, and not for each of them."""
+    deliveries.numbered(6)
+    deliveries.run()
+    obstore.delete(deliveries.bucket, "spring/de/job1.mp4")
+    deliveries.server.requests.clear()
+
+    assert deliveries.run().returncode == 0
+    assert {path for path in deliveries.server.asked("HEAD") if "/de/" in path} == {"/deliveries/spring/de/job1.mp4"}
+    assert len(deliveries.api.tasks) == 6
+
+
+def test_store_that_cannot_be_listed_for_a_while_does_not_end_the_run(deliveries: Deliveries) -> None:
+    """What was made before is looked at later; what is new is made."""
+    deliveries.numbered(2)
+    deliveries.run()
+    obstore.delete(deliveries.bucket, "spring/de/job1.mp4")
+    deliveries.numbered(4)
+    refused: list[str] = []
+
+    def refuse_some(request):
+        if request.method == "GET" and request.query.get("prefix") == ["spring/"] and len(refused) < 1:
+            refused.append(request.path)
+            return DENIED
+        return None
+
+    deliveries.server.instead = refuse_some
+
+    assert deliveries.run().returncode == 0
+    assert refused
+    deliveries.assert_all_right()
+
+
 def test_verify_reads_the_objects_themselves(deliveries: Deliveries) -> None:
     """What lies about its checksum is found out by that alone."""
     deliveries.numbered(3)
