@@ -11,7 +11,7 @@ check: lint type imports test
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[notify,sandbox,storage,xlsx]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[dask,notify,sandbox,storage,xlsx]' --group dev
 	@touch $@
 
 lint: $(INSTALLED)

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -215,10 +215,16 @@ def number_of(pair: Pair) -> int:
 class SimulatedNetwork:
     """Fetches a small file that names its link."""
 
+    room = 16
+    away = False
+
     def __init__(self, clock: VirtualClock, provider: SimulatedProvider) -> None:
         self._clock = clock
         self._provider = provider
         self.fetched = 0
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Nothing changes."""
 
     async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
         await self._clock.sleep(0.5)

@@ -59,6 +59,8 @@ class Fetched:
     info: FileInfo
     lies_alone: bool = False
     """Whether nothing but the part itself was left on disk, so that there is nothing to discard after its rename."""
+    staged: str | None = None
+    """Where another machine left it, as a path in the batch: below `_batch/arriving/`. None: in the destination."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,6 +73,11 @@ class Folder:
             return min(shutil.disk_usage(path).free for path in (self.root, self.state))
 
 
+def tag_of_part(part: Path) -> str:
+    """What `Folder.part` was told: the tag that names a generation in file names."""
+    return part.name.removesuffix(".part").rpartition(".")[2]
+
+
 def superseded_name(output: str, tag: str, number: int) -> str:
     """The relative path in `superseded/` that is tried as the so-many-th."""
     path = Path(output.removeprefix(f"{SUPERSEDED}/").replace("/", "__"))

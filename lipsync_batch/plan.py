@@ -41,6 +41,8 @@ SHOWN_VALUES = 200
 """Values of a label that are told one by one."""
 SHOWN_KEYS = 5
 REMEMBERED_FILES = 10_000
+Inspector = Callable[[Sequence[tuple[Path, Kind]]], Mapping[tuple[Path, Kind], FileFacts | Trouble]]
+"""Looks at many local files elsewhere; what is not among its answers is looked at here."""
 AHEAD = 1_000
 """Rows that are read before they are taken: the objects that they name are asked for together."""
 
@@ -136,6 +138,7 @@ class Planner:
         *,
         root: Path | None = None,
         told: Callable[[int], None] | None = None,
+        inspector: Inspector | None = None,
     ) -> None:
         """`root` is the batch folder, whose files tell a new batch that it may not be new."""
         self._manifest = manifest
@@ -143,6 +146,9 @@ class Planner:
         self._settings = settings
         self._root = root
         self._told = told
+        self._inspector = inspector
+        self._inspected: Mapping[tuple[Path, Kind], FileFacts | Trouble] = {}
+        """What was found elsewhere about files of the rows at hand."""
         self._inline = settings.media_base_url is None
         limit = settings.inline_limit
         self._capabilities = capabilities if limit is None else replace(capabilities, inline_limit=limit)
@@ -167,6 +173,7 @@ class Planner:
         items = iter(self._reading)
         while ahead := list(islice(items, AHEAD)):
             self._look_at_objects(ahead)
+            self._look_elsewhere(ahead)
             for item in ahead:
                 match item:
                     case Problem():
@@ -337,8 +344,14 @@ class Planner:
                 self._objects[url] = facts
                 del unknown[url]
 
+    def _look_elsewhere(self, items: Sequence[Job | Problem]) -> None:
+        """Have those files looked at, if there is where to, that are not known as they are."""
+        if self._inspector is not None:
+            named = dict.fromkeys(_files_of(items))
+            self._inspected = self._inspector([file for file in named if self._store.inputs.fresh(*file) is None])
+
     def _look_at(self, path: Path, kind: Kind) -> FileFacts | Trouble:
-        facts = self._store.inputs.fresh(path, kind) or inputs.inspect(path, kind)
+        facts = self._inspected.get((path, kind)) or self._store.inputs.fresh(path, kind) or inputs.inspect(path, kind)
         if isinstance(facts, Trouble):
             return facts
         self._store.inputs.keep(facts, kind)
@@ -424,6 +437,15 @@ def _objects_of(items: Iterable[Job | Problem]) -> Iterator[StoredObject]:
                 yield item.want.video
             if isinstance(item.want.speech, Audio) and isinstance(item.want.speech.source, StoredObject):
                 yield item.want.speech.source
+
+
+def _files_of(items: Iterable[Job | Problem]) -> Iterator[tuple[Path, Kind]]:
+    for item in items:
+        if isinstance(item, Job):
+            if isinstance(item.want.video, LocalFile):
+                yield item.want.video.path, "video"
+            if isinstance(item.want.speech, Audio) and isinstance(item.want.speech.source, LocalFile):
+                yield item.want.speech.source.path, "audio"
 
 
 def _as_seen(facts: ObjectFacts) -> StoredObject:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from lipsync_batch import account, exits, location, lock, remedies
+from lipsync_batch import account, arrivals, exits, location, lock, remedies
 from lipsync_batch.account import Account
 from lipsync_batch.clock import Clock
 from lipsync_batch.deadline import deadline
@@ -37,14 +37,23 @@ from lipsync_batch.masking import MOST, mask
 from lipsync_batch.metrics import Metrics
 from lipsync_batch.notify import Notifier
 from lipsync_batch.plan import Outlook, Planner
+from lipsync_batch.porters import Porters
 from lipsync_batch.providers.plugins import capabilities_of
 from lipsync_batch.report import Paths, Posters, summary, write_reports
 from lipsync_batch.report.figures import counted
 from lipsync_batch.runlog import RunLog, refused_at
 from lipsync_batch.runner.context import Options
-from lipsync_batch.runner.fetchers import ProcessFetcher
+from lipsync_batch.runner.fetchers import Fetcher, ProcessFetcher
 from lipsync_batch.runner.work import Work
-from lipsync_batch.settings import NOTIFY, Settings, addresses, metrics_path, secrets_of, without_accounts
+from lipsync_batch.settings import (
+    NOTIFY,
+    Settings,
+    addresses,
+    dask_address,
+    metrics_path,
+    secrets_of,
+    without_accounts,
+)
 from lipsync_batch.standing import Standing
 from lipsync_batch.storage.presigned import Presigner
 from lipsync_batch.store import Store, new_batch_id
@@ -81,6 +90,8 @@ class Orders:
     """Addresses for apprise that are told of the end; those in the environment where there are none."""
     metrics: Path | None = None
     """The file that is kept for Prometheus; the environment may name one as well."""
+    dask: str | None = None
+    """The cluster that fetches: a scheduler's address, or `local:N`; the environment may name one as well."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +142,8 @@ class Session:
         """Pairs that were done when the work began."""
         self._deliveries = Deliveries(settings, sandbox=sandbox)
         """Where the videos go; None for the batch folder."""
+        self._porters: Porters | None = None
+        """Who fetch, where that is a cluster."""
         self._requests = 0
         """Sent to the API before the lanes began."""
         self._telling = Telling(
@@ -171,9 +184,12 @@ class Session:
                 location.must_be_untouched(place)  # a file of no bytes, say, in the place of a ledger
             log = stack.enter_context(RunLog(place.folder.state / "run.log", self._clock))
             try:
+                self._send_for_porters(stack)
                 planner = self._stage(store)
                 payee = stack.enter_context(self._account())
                 self._take_in(store, planner, payee)
+                arrivals.sweep(place.folder.root, store.reads.is_arriving)  # a run that was killed left them
+                self._engage_porters(store.reads)
             except LipsyncBatchError:
                 if store.reads.bound() is None:
                     location.forget(place)
@@ -187,6 +203,18 @@ class Session:
 
     # Before anything is sent
 
+    def _send_for_porters(self, stack: ExitStack) -> None:
+        asked = self._orders.dask or dask_address(self._environ)
+        if asked:
+            downloads, environ = self._settings.downloads, self._environ
+            porters = Porters(asked, downloads=downloads, environ=environ, say=self._say)
+            self._porters = stack.enter_context(porters)
+
+    def _engage_porters(self, reads: Reads) -> None:
+        if self._porters is not None:
+            root, profile = self._place.folder.root, self._settings.store_profile
+            self._porters.engage(reads, root, reads.output_store(), profile)
+
     def _stage(self, store: Store) -> Planner | Standing | None:
         """Look at every row and input. A fault stops a new batch; what an old one paid for is still fetched."""
         try:
@@ -196,7 +224,9 @@ class Session:
             takes = capabilities_of(self._provider)
             if (standing := Standing.of(self._manifest, store, self._settings, takes)) is not None:
                 return standing
-            planner = Planner(self._manifest, store, self._settings, takes, root=self._place.folder.root)
+            inspector = self._porters.inspector if self._porters is not None else None
+            root = self._place.folder.root
+            planner = Planner(self._manifest, store, self._settings, takes, root=root, inspector=inspector)
             planner.stage()
             planner.check()
         except ManifestError as error:
@@ -338,9 +368,7 @@ class Session:
 
         provider = payee.provider(settings, self._media_root())
         environ = without_accounts(os.environ)
-        pairs = store.reads.pair_counts(selected=True)
-        to_come = sum(pairs.values()) - pairs[State.DONE]
-        fetcher = ProcessFetcher(settings.downloads, lock=self._lock, environ=environ, to_come=to_come)
+        fetcher = self._fetcher(store.reads, environ, notice)
         self._page = LivePage(self._place.folder, clock=self._clock, environ=environ)
         presigner = Presigner(
             lifetime=timedelta(seconds=settings.link_lifetime), deadline=options.deadline, notice=notice
@@ -375,6 +403,13 @@ class Session:
                 shelf.close()
             fetcher.close()
             await provider.aclose()
+
+    def _fetcher(self, reads: Reads, environ: Mapping[str, str], notice: Callable[[str], None]) -> Fetcher:
+        if self._porters is not None:
+            return self._porters.fetcher(notice)
+        pairs = reads.pair_counts(selected=True)
+        to_come = sum(pairs.values()) - pairs[State.DONE]
+        return ProcessFetcher(self._settings.downloads, lock=self._lock, environ=environ, to_come=to_come)
 
     def _options(self) -> Options:
         settings = self._settings

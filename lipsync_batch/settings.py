@@ -223,7 +223,9 @@ class Settings(BaseModel):
         None, description="USD that this batch may cost, over all its runs.", examples=[40, "12.50"]
     )
     max_in_flight: int = Field(20, ge=1, description="Generations alive at the provider at once.", examples=[20])
-    downloads: int = Field(4, ge=1, le=64, description="Files downloaded at once.", examples=[4])
+    downloads: int = Field(
+        4, ge=1, le=64, description="Files downloaded at once; with --dask, by each worker.", examples=[4]
+    )
     typical_seconds: Annotated[Duration, Field(gt=0)] | None = Field(
         None, description="How long a generation usually takes, until the account's history says.", examples=["34s"]
     )
@@ -323,7 +325,7 @@ def _of_flags(flags: Mapping[str, object]) -> Layer:
 
 def _misspelt_variables(environ: Mapping[str, str]) -> list[str]:
     """Variables that look like a setting, but are none: a budget that is misspelt would not hold."""
-    known = [*(ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields), METRICS, NOTIFY]
+    known = [*(ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields), DASK, METRICS, NOTIFY]
     strangers = sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
     return [
         f"environment variable {name}: there is no such setting; did you mean {close[0]}?"
@@ -345,11 +347,14 @@ _ELSEWHERE = {
     **dict.fromkeys(("key_file", "api_key_file", "aimlapi_api_key_file"), "AIMLAPI_API_KEY_FILE"),
     **dict.fromkeys(("base_url", "api_base_url", "aimlapi_base_url", "api_url", "origin"), "AIMLAPI_BASE_URL"),
 }
+_CLUSTERS = frozenset({"dask", "dask_scheduler", "scheduler"})
 _NOTIFICATIONS = frozenset({"notify", "notify_url", "notification", "notifications", "webhook", "webhook_url"})
 
 
 ACCOUNT_NAMES = "AIMLAPI_"
 """How the names of variables of the environment begin that say who is to pay."""
+DASK = "LIPSYNC_BATCH_DASK"
+"""Environment variable with the cluster that fetches: whoever is named there gets links, and may run code here."""
 METRICS = "LIPSYNC_BATCH_METRICS"
 """Environment variable with the path of the file that is kept for Prometheus."""
 SHORTEST_SECRET = 8
@@ -364,6 +369,8 @@ def withheld(name: str) -> str | None:
     folded = name.lower().replace("-", "_")
     if folded in _NOTIFICATIONS:
         return "remove it, and give --notify URL to the run"
+    if folded in _CLUSTERS:
+        return f"remove it, and give --dask to the run, or set {DASK} in the environment"
     variable = _ELSEWHERE.get(folded)
     return variable and f"remove it, and set {variable} in the environment"
 
@@ -437,6 +444,11 @@ def base_url(environ: Mapping[str, str]) -> str:
 def addresses(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Who is told how a run ended, by apprise's addresses."""
     return tuple(environ.get(NOTIFY, "").split())
+
+
+def dask_address(environ: Mapping[str, str]) -> str | None:
+    """The cluster that the environment names."""
+    return environ.get(DASK, "").strip() or None
 
 
 def metrics_path(environ: Mapping[str, str]) -> Path | None:

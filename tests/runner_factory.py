@@ -188,9 +188,15 @@ class FakeFetcher:
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
+        self.room = 4
+        self.away = False
+        self.changed: Callable[[], None] = lambda: None
         self.fetched: list[str] = []
         self.fetching: Callable[[str], Outcome | None] = lambda _: None
         self.broken_off = False
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
 
     async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
         self.fetched.append(link)

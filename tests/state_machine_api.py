@@ -325,6 +325,9 @@ _NOT_TAKEN: dict[Answer, Refused | NotSent] = {
 class FaultyNetwork:
     """Serves the films of a provider's generations, as their fates say."""
 
+    room = 4
+    away = False
+
     def __init__(self, provider: FaultyProvider) -> None:
         self._provider = provider
         self.broken_off = False
@@ -332,6 +335,9 @@ class FaultyNetwork:
     @property
     def _clock(self) -> VirtualClock:
         return self._provider.clock
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Nothing changes."""
 
     async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
         """Half of the file, then the other half: a kill between the two leaves it so."""

@@ -56,7 +56,10 @@ OPEN = ("hangs",)
 """A job whose submit is never answered."""
 
 CASES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "run": (("run", "spring.csv", "--events", "--retry-failed", "--finish-by", "1s", "--typical-seconds", "0.2s"),),
+    "run": (
+        ("run", "spring.csv", "--events", "--retry-failed", "--finish-by", "1s", "--typical-seconds", "0.2s"),
+        ("run", "spring.csv", "-v", "--collect-only", "--dask", "local:1", "--finish-by", "2s"),
+    ),
     "plan": (("plan", "spring.csv", "--json"), ("plan", "spring.csv", "--by", "language", "--finish-by", "8h")),
     "status": (
         ("status", "spring.csv"),

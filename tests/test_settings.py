@@ -164,6 +164,7 @@ def test_misspelt_variable_is_an_error_and_a_stranger_is_not() -> None:
         ("api-key-file", "AIMLAPI_API_KEY_FILE in the environment"),
         ("notify", "--notify URL"),
         ("webhook", "--notify URL"),
+        ("dask", "LIPSYNC_BATCH_DASK"),
     ],
 )
 def test_secrets_and_addresses_are_never_taken_from_a_manifest(name: str, remedy: str) -> None:

@@ -18,7 +18,7 @@ HEADINGS = {
     "Which jobs": ("only", "limit", "retry_failed", "collect_only", "skip_invalid"),
     "Care": ("dry_run", "by", "json", "remake", "yes", "check", "verify"),
     "Tuning": ("provider", "max_in_flight", "downloads", "typical_seconds", "patience", "resolve_for"),
-    "Where things go": ("state", "store"),
+    "Where things go": ("state", "store", "dask"),
     "Who is told": ("notify", "metrics"),
     "What is shown": ("events", "quiet", "verbose"),
 }
@@ -44,6 +44,7 @@ HEADINGS = {
 @click.option("--max-in-flight", type=int, help="Generations alive at the provider at once.  [default: 20]")
 @click.option("--downloads", type=int, help="Files fetched at once.  [default: 4]")
 @click.option("--store", metavar="URL", help="Put the videos into object storage, as s3://bucket/folder.")
+@click.option("--dask", metavar="ADDRESS", help="Fetch by a cluster: tcp://scheduler:8786, or local:4 to try it.")
 @click.option("--typical-seconds", help="How long a generation takes.  [default: learned]")
 @click.option(
     "--patience", help="End when only work over an hour old is left and nothing moves so long.  [default: 1h]"
@@ -80,6 +81,7 @@ def run(
     yes: bool,
     notify: tuple[str, ...],
     metrics: Path | None,
+    dask: str | None,
     events: bool,
     quiet: bool,
     verbose: bool,
@@ -116,6 +118,7 @@ def run(
         confirm=_ask if interactive else None,
         notify=notify,
         metrics=metrics,
+        dask=dask,
     )
     job = Batch.find(batch, out=out, state=state, sandbox=sandbox, flags=settings)
     _collect_garbage_seldom()

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -85,6 +86,12 @@ class DownloadLane:
         self._folders: set[Path] = set()
         """Those that are known to be there."""
         context.events.listen(self._hear)
+        fetcher.listen(context.wake)
+
+    @property
+    def away(self) -> bool:
+        """Whether nothing can be fetched now, for want of those who would."""
+        return self._fetcher.away
 
     @property
     def idle(self) -> bool:
@@ -119,9 +126,10 @@ class DownloadLane:
             self._more = True
             if fingerprint in self._refused:
                 self._page.clear()  # it is older than what was read meanwhile, and comes first when that is read again
-        free = min(self._context.options.downloads - self._fetching, BUSY - len(self._busy))
+        room = self._fetcher.room
+        free = min(room - self._fetching, max(BUSY, 2 * room) - len(self._busy))
         if self._more and len(self._page) < free:
-            self._turn_page()
+            self._turn_page(max(PAGE, free))
         taken: list[Arrival] = []
         while self._page and len(taken) < free and not self._must_wait(self._page[0]):
             taken.append(self._page.popleft())
@@ -132,10 +140,10 @@ class DownloadLane:
         waiting = self._refused
         return len(waiting) >= self._context.options.downloads and arrival.fingerprint not in waiting
 
-    def _turn_page(self) -> None:
-        page = self._context.reads.arrivals(PAGE, exclude=[*self._busy, *self._resting])
+    def _turn_page(self, size: int) -> None:
+        page = self._context.reads.arrivals(size, exclude=[*self._busy, *self._resting])
         self._page = deque(page)
-        self._more = len(page) == PAGE
+        self._more = len(page) == size
         if self.idle:
             self._context.changed.set()  # whoever asked before heard that there might be more
 
@@ -171,7 +179,8 @@ class DownloadLane:
             paths = arrival.outputs or (await self._unwanted_path(arrival, tag),)
             part = folder.part(paths[0], tag)
             outcome = await self._bring(arrival, paths[0], part)
-            if self._context.shelf.is_far:  # what waits to be carried away takes room on the disk
+            # What waits to be carried away takes room on the disk.
+            if self._context.shelf.is_far and not (isinstance(outcome, Fetched) and outcome.staged):
                 await self._record(arrival, paths, part, outcome)
                 return
         await self._record(arrival, paths, part, outcome)
@@ -241,9 +250,9 @@ class DownloadLane:
                 await self._finish(arrival, paths)
             case Carried(name=naming):
                 await self._place(arrival, paths, part, naming)
-            case Fetched(info=info, lies_alone=lies_alone):
-                self._context.events.emit(Downloaded(bytes=info.bytes))
-                await self._land(arrival, paths, part, info, lies_alone=lies_alone)
+            case Fetched():
+                self._context.events.emit(Downloaded(bytes=outcome.info.bytes))
+                await self._land(arrival, paths, part, outcome)
             case LinkDead(reason=reason):
                 await self._refresh(arrival, reason)
             case Broken(reason=reason, retry_after=retry_after):
@@ -258,18 +267,19 @@ class DownloadLane:
             case Stopped():
                 pass
 
-    async def _land(
-        self, arrival: Arrival, paths: tuple[str, ...], part: Path, info: FileInfo, *, lies_alone: bool
-    ) -> None:
-        context = self._context
+    async def _land(self, arrival: Arrival, paths: tuple[str, ...], part: Path, fetched: Fetched) -> None:
+        context, info = self._context, fetched.info
         doubt = suspect(info.media, arrival.speech_seconds) if info.media else None
         await context.ledger.keep_file(arrival.fingerprint, info, doubt)
         if await context.shelf.occupied(paths[0]) and await self._is_its_own(paths[0], arrival, info):
-            discard(part)
+            discard(part)  # what a worker left besides is swept away with the rest
             await self._finish(arrival, paths)
             return
-        naming = await context.shelf.bring(part, _tag(arrival), sha256=info.sha256)
-        await self._place(arrival, paths, part, naming, lies_alone=lies_alone)
+        if fetched.staged is not None:
+            naming: Naming = partial(context.shelf.land, fetched.staged, sha256=info.sha256)
+        else:
+            naming = await context.shelf.bring(part, _tag(arrival), sha256=info.sha256)
+        await self._place(arrival, paths, part, naming, lies_alone=fetched.lies_alone)
 
     async def _is_its_own(self, path: str, arrival: Arrival, info: FileInfo) -> bool:
         """Whether what stands there is this video, and no other pair's: a jobs.db that was made again may not know."""

@@ -1,4 +1,4 @@
-"""Where the bytes are fetched: in threads of this process, or in a process of their own.
+"""Where the bytes are fetched: in threads of this process, in a process of their own, or on other machines.
 
 A small batch is over before another process has started. In a large one the loop's thread shares Python's lock with
 every download: in a process of their own they take nothing from it, and what a video does to the decoder that checks
@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -38,6 +38,17 @@ WORKER = "lipsync_batch.fetch_worker"
 class Fetcher(Protocol):
     """Where the bytes are fetched. The path is one that the place can write to."""
 
+    @property
+    def room(self) -> int:
+        """Downloads that can be on their way at once, now."""
+
+    @property
+    def away(self) -> bool:
+        """Whether downloads wait for others than the servers of their links, and may have to wait for long."""
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Call that, in the loop's thread, when either of those is another."""
+
     async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome: ...
 
     def break_off(self) -> None:
@@ -49,10 +60,16 @@ class Fetcher(Protocol):
 class ThreadFetcher:
     """In threads of this process: the loop goes on polling while bytes are hashed and checked."""
 
+    away = False
+
     def __init__(self, threads: int) -> None:
+        self.room = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="download")
         self._client = download_client()
         self._broken_off = False
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        pass
 
     async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
         call = partial(fetch, link, destination, expected=expected, stop=lambda: self._broken_off, client=self._client)
@@ -73,12 +90,15 @@ class ProcessFetcher:
     no other with it, and is known. Where no such process can be had, threads do it all.
     """
 
+    away = False
+
     def __init__(self, threads: int, *, lock: int, environ: Mapping[str, str], to_come: int = 0) -> None:
         """`lock` is the descriptor that holds the batch: the process holds it too, for as long as it may write.
 
         `environ` is what the process may know of the environment. With many downloads to come it starts now, and is
         ready before the first of them.
         """
+        self.room = threads
         self._inside = ThreadFetcher(threads)
         self._start = partial(_Worker.start, threads, lock=lock, environ=environ)
         self._starting: asyncio.Task[_Worker | None] | None = None
@@ -94,6 +114,9 @@ class ProcessFetcher:
         self._calm.set()
         if to_come >= WORKER_AT_ONCE:
             self._starting = asyncio.create_task(self._begin())
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        pass
 
     async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
         self._begun += 1

@@ -86,6 +86,8 @@ class Run:
         a person or the system waits for the end of the process, they are over now, and the pair is `unclear`.
         """
         context = self._context
+        if self._downloads.away:
+            self._downloads.break_off()  # nobody is there who would bring them to their end
         await context.clock.wait_for_tasks({downloads, *self._wires}, DRAIN)
         self._downloads.break_off()
         if context.stop.signalled.is_set():
@@ -178,18 +180,22 @@ class Run:
     def _patience_left(self) -> float | None:
         """Seconds until the run gives up; None while a generation or a download is expected to come to an end."""
         context = self._context
-        if not self._polls.only_overdue() or not self._downloads.idle:
+        if not self._polls.only_overdue() or not self._downloads_rest():
             return None
         if self._submits.next_turn() is not None and not context.throttle.is_trying:
             return None
         patience = max(context.options.patience, 2 * context.throttle.window)
         return context.moved_at + patience - context.clock.now()
 
+    def _downloads_rest(self) -> bool:
+        """Whether no download is expected to come to an end: there is none, or they all wait for who would do it."""
+        return self._downloads.idle or self._downloads.away
+
     def _end_if_over(self) -> None:
         context = self._context
-        if self._wires or not self._downloads.idle or not self._inspection.over:
+        if self._wires or not self._downloads_rest() or not self._inspection.over:
             return
-        if self._submits.exhausted() and self._polls.idle:
+        if self._submits.exhausted() and self._polls.idle and self._downloads.idle:
             if self._resolves.waiting():
                 self._resolves.hurry()
                 return

@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from lipsync_batch import files
+from lipsync_batch import arrivals, files
 from lipsync_batch.clock import Clock
 from lipsync_batch.files import Folder
+from lipsync_batch.part import discard
 from lipsync_batch.runner.landing import Landing
 from lipsync_batch.storage.arriving import tag_of
 from lipsync_batch.storage.folder import Listed, Standing, UploadStoppedError
@@ -54,6 +55,9 @@ class Shelf(Protocol):
 
     async def arrived(self, tag: str, *, sha256: str) -> Naming | None:
         """The same for one that an earlier run had carried so far; None where there is none with that content."""
+
+    async def land(self, staged: str, path: str, *, sha256: str) -> None:
+        """Give one that another machine had carried so far its name, on which nothing may stand."""
 
     def break_off(self) -> None:
         """What is being carried ends as soon as it can; the next run begins it anew."""
@@ -99,8 +103,14 @@ class FolderShelf:
 
         return name
 
-    async def arrived(self, tag: str, *, sha256: str) -> Naming | None:  # noqa: ARG002 - a part stands beside its name
-        return None
+    async def arrived(self, tag: str, *, sha256: str) -> Naming | None:
+        staged = await self._clock.in_thread(arrivals.found, self._folder.root, tag, sha256)
+        return None if staged is None else partial(self.land, staged, sha256=sha256)
+
+    async def land(self, staged: str, path: str, *, sha256: str) -> None:  # noqa: ARG002 - a file needs no note of it
+        part = self._folder.root / staged
+        await self._landing.land(part, self._folder.path(path))
+        discard(part)
 
     def break_off(self) -> None:
         pass
