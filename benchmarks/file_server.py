@@ -15,6 +15,8 @@ import threading
 import time
 from pathlib import Path
 
+PIECES = 20
+"""In which a second of a throttled connection is sent."""
 RANGE = re.compile(rb"\r\nrange: *bytes=(\d+)-", re.IGNORECASE)
 
 
@@ -22,6 +24,8 @@ class Handler(socketserver.StreamRequestHandler):
     """One connection."""
 
     file: Path
+    throttle: int = 0
+    """Bytes a second that a connection is given; 0 for as many as there are."""
     first: float | None = None
     """When a file was first asked for, on the machine's monotonic clock, since `/_bench/first` was last asked."""
 
@@ -55,8 +59,13 @@ class Handler(socketserver.StreamRequestHandler):
         self.request.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
 
     def _send(self, file: int, start: int, size: int) -> None:
+        began, sent = time.monotonic(), 0
         while start < size:
-            start += os.sendfile(self.request.fileno(), file, start, size - start)
+            piece = min(size - start, self.throttle // PIECES or size)
+            done = os.sendfile(self.request.fileno(), file, start, piece)
+            start, sent = start + done, sent + done
+            if self.throttle:
+                time.sleep(max(0.0, began + sent / self.throttle - time.monotonic()))
 
 
 def _headers(start: int, size: int) -> bytes:
@@ -78,7 +87,9 @@ class Server(socketserver.ThreadingTCPServer):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
-    Handler.file = parser.parse_args().file
+    parser.add_argument("--throttle", type=int, default=0, help="bytes a second that a connection is given")
+    options = parser.parse_args()
+    Handler.file, Handler.throttle = options.file, options.throttle
     with Server(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         sys.stdout.write(json.dumps({"server": "http://{}:{}".format(*server.server_address)}) + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.figures import Benchmark
-from benchmarks.rows import media, own_cost, polling, rates, scale, slots, week
+from benchmarks.rows import cluster, media, own_cost, polling, rates, scale, slots, week
 
 BENCHMARKS = (
     Benchmark(name="given-rate", claim="A rate that is given is used up, and kept", measure=rates.given, limit=360.0),
@@ -19,4 +19,6 @@ BENCHMARKS = (
     Benchmark(name="yaml", claim="Mistakes in a large YAML are found soon", measure=scale.yaml, limit=130.0),
     Benchmark(name="downloads", claim="Big results come in as fast as they can", measure=media.downloads, limit=300.0),
     Benchmark(name="uploads", claim="Big videos go out in little memory", measure=media.uploads, limit=240.0),
+    Benchmark(name="workers", claim="Workers of a cluster add up", measure=cluster.scaling, limit=240.0),
+    Benchmark(name="errands", claim="Handing a download out costs little", measure=cluster.overhead, limit=120.0),
 )

@@ -76,7 +76,7 @@ def _fetched(shop: Workshop, links: str, files: int, name: str) -> tuple[float, 
     """
     manifest = manifests.texts(shop.folder / f"{name}.csv", files, name=name)
     out = shop.folder / "out" / name / name
-    _first_asked(links)
+    first_asked(links)
     arguments = ("run", manifest, *EAGER, "--max-in-flight", files, "--downloads", AT_ONCE, "--check", "size")
     with (
         server("instant_server", "--links", links) as api,
@@ -89,10 +89,10 @@ def _fetched(shop: Workshop, links: str, files: int, name: str) -> tuple[float, 
     if len(list(out.rglob("*.mp4"))) != files:
         raise FailedError("videos are missing")
     shutil.rmtree(out)
-    return over - _first_asked(links), ended.peak
+    return over - first_asked(links), ended.peak
 
 
-def _first_asked(links: str) -> float:
+def first_asked(links: str) -> float:
     """When the server of files was first asked for one since this was last asked, on the monotonic clock."""
     with urllib.request.urlopen(f"{links}/_bench/first", timeout=10) as answer:
         return float(json.load(answer)["first"] or 0.0)
