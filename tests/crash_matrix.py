@@ -5,6 +5,7 @@ go on at once, since a run mostly waits. One sandbox serves all of them and keep
 
     python tests/crash_matrix.py matrix --part 1/4                    every point, for `make test`
     python tests/crash_matrix.py soak --kills 20000                   at random, for `make soak`
+    python tests/crash_matrix.py lost --kills 20                      a disk is lost besides, and `rebuild` mends it
     python tests/crash_matrix.py case --scenario new 'done:commit:before#1' 'step 17'
 
 Linux only: it asks /proc what a descriptor means. The last line says what was done; exit code 1 where anything was
@@ -32,6 +33,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crash_losses import LOSSES, Loss
 from crash_points import Deadly
 from crash_scenarios import SCENARIOS, Project, Scenario, batch_folder
 from crash_stage import Ended, Kill, Launch, Play, Stage, last_words
@@ -149,12 +151,45 @@ class Matrix:
             ended = yield Launch(manifest=manifest)
             wrong += _broken(manifest, ended)
         wrong += self._wrong_in_the_end(scenario, manifest, ended, frozenset(sent_twice))
+        self._keep_if_wrong(manifest, wrong, f"{name}, killed at {', '.join(map(_named, kills))}")
+        return passed
+
+    def lost(self, scenario: Scenario, kill: Kill, loss: Loss) -> Play:
+        """Killed, robbed of its records, made again, in which it is killed as well, and run to the end."""
+        self.tally.chains += 1
+        name = f"lost-{self.tally.chains}"
+        manifest, dice = self._prepare(scenario, name), random.Random(name)
+        ended = yield Launch(manifest=manifest, kill=kill)
+        self.tally.kills[ended.passed[-1].point if ended.passed else ""] += 1
+        wrong = list(broken_laws(scenario, manifest, self._truth))
+        paid = bool(self._truth.accepted(Intents(manifest).batch_id))
+        loss(manifest, dice)
+        ended = yield Launch(manifest=manifest, kill=Deadly(step=dice.randint(1, 60)), rebuild=True)
+        self.tally.kills["rebuilding"] += ended.killed
+        ended = yield Launch(manifest=manifest, rebuild=True)
+        made = (batch_folder(manifest) / "_batch" / "jobs.db").exists()
+        if not made and paid:
+            wrong += [f"nothing was made again, exit {ended.code}:\n{last_words(manifest)}"]
+        wrong += yield from self._to_the_end(scenario, manifest)
+        self._keep_if_wrong(manifest, wrong, f"{name}, killed at {_named(kill)}, lost {loss.__name__}")
+
+    def _to_the_end(self, scenario: Scenario, manifest: Path) -> Generator[Launch, Ended, list[str]]:
+        """Run until nothing is in doubt, and look at what came of it."""
+        wrong: list[str] = []
+        for _ in range(1 + RUNS_AGAIN):
+            wrong += _broken(manifest, (yield Launch(manifest=manifest)))
+            if not (unclear := self._unclear(manifest)):
+                break
+            if never_sent := tuple(key for key, known in unclear.items() if not known):
+                wrong += _broken(manifest, (yield Launch(manifest=manifest, resubmit=never_sent)))
+        self._looked_at.add(Intents(manifest).batch_id)
+        return [*wrong, *broken_promises(scenario, manifest, self._truth)]
+
+    def _keep_if_wrong(self, manifest: Path, wrong: Sequence[str], story: str) -> None:
         if wrong:
-            story = f"{name}, killed at {', '.join(map(_named, kills))}"
             self.tally.failures.append("\n    ".join([story, *wrong[:SHOWN_FAULTS]]))
         else:
             shutil.rmtree(manifest.parent)
-        return passed
 
     def orphans(self) -> Iterator[str]:
         """Batches that the provider was paid for, and no folder knows."""
@@ -274,6 +309,17 @@ def _random_kills(dice: random.Random, points: Sequence[Deadly]) -> list[Kill]:
     return kills
 
 
+def _lost(matrix: Matrix, stage: Stage, options: argparse.Namespace) -> None:
+    """Kills spread over the course of a batch, each followed by another loss."""
+    scenario = SCENARIOS["new"]
+    stage.run(iter([matrix.unbroken(scenario)]))
+    points = matrix.points[scenario.name]
+    stage.run(
+        matrix.lost(scenario, points[number * (len(points) - 1) // max(1, options.kills - 1)], loss)
+        for number, loss in zip(range(options.kills), itertools.cycle(LOSSES), strict=False)
+    )
+
+
 def _case(matrix: Matrix, stage: Stage, options: argparse.Namespace) -> None:
     """One chain of kills, as a failure names it."""
     scenario = SCENARIOS[options.scenario]
@@ -321,6 +367,9 @@ def _options() -> argparse.Namespace:
     soak.add_argument("--seconds", type=float, default=7_200.0, help="then it ends, and says that it was too few")
     soak.add_argument("--seed", type=int, default=1)
     soak.set_defaults(play=_soak, cores=os.cpu_count() or 1)
+    lost = commands.add_parser("lost", help="killed, and robbed of its records")
+    lost.add_argument("--kills", type=int, default=20)
+    lost.set_defaults(play=_lost, cores=1)
     case = commands.add_parser("case", help="one chain of kills, as a failure names it")
     case.add_argument("--scenario", choices=SCENARIOS, required=True)
     case.add_argument("kills", nargs="+", metavar="KILL", help="POINT#HIT, or `step N`")

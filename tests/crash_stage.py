@@ -18,12 +18,15 @@ from crash_points import Crash, Deadly, install
 
 from lipsync_batch.batch import Batch
 from lipsync_batch.errors import LipsyncBatchError
+from lipsync_batch.rebuilding import Wishes
 
 AT_ONCE = 16
 """Batches that go on at a time for each core: a run mostly waits."""
 HANGS_AFTER = 60.0
 """Seconds until a run shows where it stands, and ends."""
 FLAGS = {"rate": "1000/s", "typical_seconds": "0.2s", "resolve_for": "2.5s", "patience": "20s"}
+ALL_LOGGED = 0.6
+"""Seconds after which every generation of a killed run has ended, and is in the sandbox's log."""
 SHOWN_LINES = 60
 
 Kill = Deadly | float
@@ -32,11 +35,13 @@ Kill = Deadly | float
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Launch:
-    """A process on a batch: a run, or a person's order to submit unclear jobs again."""
+    """A process on a batch: a run, or a person's order."""
 
     manifest: Path
     kill: Kill | None = None
     resubmit: tuple[str, ...] = ()
+    rebuild: bool = False
+    """Make a lost jobs.db again, once the provider's log names all that it took, and say yes to what is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,10 @@ def _perform(launch: Launch, environ: dict[str, str]) -> None:
 
 
 def _run(batch: Batch, launch: Launch) -> int:
+    if launch.rebuild:
+        time.sleep(ALL_LOGGED)
+        batch.rebuild(Wishes(yes=True))
+        return 0
     if not launch.resubmit:
         return batch.run().exit_code
     batch.resolve(launch.resubmit, resubmit=True)

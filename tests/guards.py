@@ -168,6 +168,34 @@ GUARDS = (
         instead="        if True:\n            request",
         tests=["tests/providers/test_aimlapi.py", "-k", "no_other_origin_is_shown_the_key"],
     ),
+    Guard(
+        name="an intent without a record is unclear in a jobs.db that was made again",
+        file="store/recovery.py",
+        removes="is_over = 0 AND attempt = max(attempt)",
+        instead="is_over = 0 AND generation_id IS NOT NULL AND attempt = max(attempt)",
+        tests=["tests/test_rebuild.py::test_intent_without_a_record_is_unclear"],
+    ),
+    Guard(
+        name="what only a lost run.log could know is asked about",
+        file="rebuilding/asking.py",
+        removes="    if not unsubmitted:\n",
+        instead="    if True:\n",
+        tests=["tests/test_rebuild.py", "-k", "cut_short or copies or deleted_midway"],
+    ),
+    Guard(
+        name="the provider's log is read before a jobs.db is made again",
+        file="rebuilding/rebuild.py",
+        removes="            recovery.take_logged(batch_id)\n",
+        instead="            pass\n",
+        tests=["tests/test_crash_matrix.py", "-k", "lost"],
+    ),
+    Guard(
+        name="a batch that lost all of its records is not begun anew",
+        file="session.py",
+        removes="if plan.leftovers and not self._orders.anew:",
+        instead="if False:",
+        tests=["tests/test_leftovers.py", "-k", "without_a_ledger or deleted_whole"],
+    ),
 )
 
 

@@ -220,7 +220,7 @@ def read_failure(answer: Answer) -> Throttled | Denied | Unavailable:
             return Denied(status=answer.status, message=answer.said())
     if answer.succeeded:
         return Unavailable(message=f"the answer cannot be read: {answer.broken or 'not what is documented'}")
-    return Unavailable(message=answer.said())
+    return Unavailable(message=answer.said(), status=answer.status)
 
 
 def _read_generation(answer: Answer, document: object, asked: str) -> Check:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -157,6 +157,8 @@ class Unavailable:
     """The answer says nothing about the generation: network, 5xx, an unreadable body. Ask again later."""
 
     message: str
+    status: int | None = field(default=None, compare=False)
+    """Of the answer, where there was one."""
 
 
 Check = Running | Finished | Errored | NotFound | Throttled | Denied | Unavailable

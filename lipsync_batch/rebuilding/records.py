@@ -56,6 +56,8 @@ class Records:
                 case LogPage(rows=rows, next_offset=next_offset):
                     each(rows)
                     offset = next_offset
+                case Unavailable(status=404) as missing:  # such a provider has no log, today or tomorrow
+                    return _in_words(missing)
                 case Throttled() | Unavailable() as unanswered if must:
                     raise _no_answer(unanswered)
                 case unanswered:
@@ -116,8 +118,8 @@ class Records:
         pauses, longer = iter(PAUSES), iter(THROTTLED)
         while True:
             match answer := await ask():
-                case Unavailable():
-                    pause = next(pauses, None)
+                case Unavailable(status=status):
+                    pause = None if status == 404 else next(pauses, None)
                 case Throttled(retry_after=retry_after):
                     pause = next(longer, None)
                     pause = pause and max(pause, retry_after or 0.0)
