@@ -23,6 +23,7 @@ from lipsync_batch.sandbox import PRICE
 from lipsync_batch.settings import Settings, base_url
 from lipsync_batch.store import account_memory
 from lipsync_batch.store.account_memory import AccountMemory
+from lipsync_batch.store.lone_memory import LoneMemory, Memory
 
 if TYPE_CHECKING:
     from lipsync_batch.sandbox.process import SandboxProcess
@@ -49,10 +50,10 @@ class Account:
     memory_path: Path | None = None
     """Where the account's runs on this machine share what they know; None where nothing is sent with its key."""
 
-    def memory(self, notice: Callable[[str], None]) -> AccountMemory:
+    def memory(self, notice: Callable[[str], None]) -> Memory:
         """What this account's runs share. One of this run's own, and a word about it, where the file cannot be used."""
         if self.memory_path is None:
-            return AccountMemory.alone()
+            return LoneMemory()
         kind = network_drive(self.memory_path.parent)
         try:
             if kind is None:
@@ -61,7 +62,7 @@ class Account:
         except DiskError as error:
             why = str(error)
         notice(f"what this account's runs share is not used: {why}; other runs do not know of this one's requests")
-        return AccountMemory.alone()
+        return LoneMemory()
 
     def provider(self, settings: Settings, media_root: Path) -> Provider:
         """A client, for the loop that is running."""

@@ -76,6 +76,10 @@ class VirtualClock(Clock):
         return function(*args, **kwargs)
 
 
+SELECT_EVERY = 64
+"""Turns of the loop between two looks at the selector, where nothing but timers is waited for."""
+
+
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop in which waiting takes no time: when nothing is ready, its clock jumps to the next timer.
 
@@ -85,13 +89,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
+        self._turns = 0
         real_select = self._selector.select  # type: ignore[attr-defined]  # typeshed hides it
 
         def select(timeout: float | None) -> object:
             if timeout is None:
                 return real_select(0.05)
             self._now += max(timeout, 0.0)
-            return real_select(0)
+            self._turns += 1
+            return real_select(0) if self._turns % SELECT_EVERY == 0 else ()
 
         self._selector.select = select  # type: ignore[attr-defined]  # likewise
 

@@ -19,7 +19,8 @@ from typing import Any
 from lipsync_batch.clock import Clock
 from lipsync_batch.runner.pace import LEARNED, Pace
 from lipsync_batch.settings import Rate
-from lipsync_batch.store.account_memory import AccountMemory, BusyError, LostError
+from lipsync_batch.store.account_memory import BusyError, LostError
+from lipsync_batch.store.lone_memory import LoneMemory, Memory
 
 NOTHING = 1e-6
 """Seconds that are no wait: what is left by rounding would be waited for again and again."""
@@ -68,7 +69,7 @@ class Throttle:
         clock: Clock,
         *,
         rate: Rate | None = None,
-        memory: AccountMemory | None = None,
+        memory: Memory | None = None,
         notice: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`memory` is what is shared with other runs of the account; without one this run is alone."""
@@ -78,7 +79,7 @@ class Throttle:
         self._clock = clock
         self._rate = rate
         self._given = rate.count / rate.seconds if rate is not None else None
-        self._memory = memory or AccountMemory.alone()
+        self._memory: Memory = memory or LoneMemory()
         self._notice = notice
         self._pace = Pace() if rate is None else Pace(per_second=None)
         """As it was last seen."""
@@ -253,7 +254,7 @@ class Throttle:
         """Go on without the others: only the pace of requests suffers."""
         self._notice(f"what runs of this account share cannot be used ({why}): the rate is kept for this run alone")
         self._memory.close()
-        self._memory = AccountMemory.alone()
+        self._memory = LoneMemory()
         self._joined = False
         self._held_since = None
         self._missed.clear()  # the pace that is taken along knows it

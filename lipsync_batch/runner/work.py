@@ -30,8 +30,8 @@ from lipsync_batch.runner.turns import Turns
 from lipsync_batch.settings import Rate
 from lipsync_batch.storage.presigned import Presigner
 from lipsync_batch.store import Store
-from lipsync_batch.store.account_memory import AccountMemory
 from lipsync_batch.store.ledger import Ledger
+from lipsync_batch.store.lone_memory import Memory
 from lipsync_batch.store.reads import Reads
 
 PAGE = 256
@@ -85,7 +85,7 @@ class Work:
         budget: int | None = None,
         verify: bool = False,
         requests_before: int = 0,
-        memory: AccountMemory | None = None,
+        memory: Memory | None = None,
         presigner: Presigner | None = None,
         shelf: Shelf | None = None,
         journalled: Journalled = lambda _: {},

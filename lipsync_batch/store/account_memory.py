@@ -79,11 +79,6 @@ class AccountMemory:
         except (OSError, sqlite3.Error) as error:
             raise DiskError(f"{path}: cannot be used ({error})", hint="") from error
 
-    @classmethod
-    def alone(cls) -> AccountMemory:
-        """A memory that nobody shares, and that ends with the process."""
-        return cls(_connected(":memory:"))
-
     def close(self) -> None:
         """Let go of the file."""
         with suppress(sqlite3.Error):
