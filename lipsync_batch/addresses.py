@@ -29,7 +29,9 @@ class Address:
         scheme, (bucket, _, key) = scheme.lower(), rest.partition("/")
         if "@" in bucket or ":" in bucket:
             raise ValueError("holds credentials or a port; leave them away: they come from the environment alone")
-        if scheme not in SCHEMES or not _BUCKET.fullmatch(bucket):
+        if scheme not in SCHEMES:
+            raise ValueError("is no address in object storage; write it like s3://bucket/path")
+        if not _BUCKET.fullmatch(bucket):
             raise ValueError(f"names no bucket; write {scheme}://bucket/path/clip.mp4")
         if any(part in {"", ".", ".."} for part in key.removesuffix("/").split("/")) and key:
             raise ValueError('has an empty part, or "." or "..", in its path; name objects as their store does')

@@ -18,7 +18,9 @@ from lipsync_batch.storage.outputs import OutputStore
 from lipsync_batch.store.reads import Reads
 
 PUBLISH_WITHIN = 120.0
-"""Seconds in which reports go to a store that answers."""
+"""Seconds in which reports go to a store that answers, ..."""
+SLOWEST = 128 * 1024
+"""... beside what their bytes take at so many a second."""
 HURRIED = 5.0
 """The same where somebody waits for the end of the process."""
 
@@ -85,7 +87,8 @@ class Deliveries:
         if self._outputs is None:
             return
         outputs, threads = self._outputs, ThreadPoolExecutor(1, thread_name_prefix=THREADS)
-        seconds = HURRIED if hurried else PUBLISH_WITHIN
+        size = sum(report.stat().st_size for report in reports)
+        seconds = HURRIED if hurried else PUBLISH_WITHIN + size / SLOWEST
         try:
             arrived = threads.submit(_publish, outputs, reports).result(seconds)
             unwanted = [path for path in arrived if not reads.is_arriving(tag_of(path))]

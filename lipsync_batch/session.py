@@ -23,6 +23,7 @@ from lipsync_batch.errors import (
     DiskError,
     LipsyncBatchError,
     ManifestError,
+    OutputStoreError,
     UsageError,
 )
 from lipsync_batch.estimate import nights_left
@@ -141,7 +142,7 @@ class Session:
         self._done_before = 0
         """Pairs that were done when the work began."""
         self._deliveries = Deliveries(settings, sandbox=sandbox)
-        """Where the videos go; None for the batch folder."""
+        """Where the videos go."""
         self._porters: Porters | None = None
         """Who fetch, where that is a cluster."""
         self._requests = 0
@@ -443,7 +444,7 @@ class Session:
                     written_at=self._clock.utc(),
                     refused_at=refused_at(self._place.folder.state / "run.log"),
                 )
-            self._deliveries.end(reads, Paths.inside(root).all, hurried=_is_hurried(reason))
+            self._publish(reads, reason)
         except DiskError as error:
             message = f"the end of the run, or its report, could not be written down: {error}. {error.hint}"
             self._events.emit(Noticed(message=message))
@@ -461,6 +462,15 @@ class Session:
             reports=Paths.inside(root),
             nights_left=nights,
         )
+
+    def _publish(self, reads: Reads, reason: StopReason) -> None:
+        """The reports go into the store. Where they do not, that is told; the videos are what the run is for."""
+        root = self._place.folder.root
+        try:
+            self._deliveries.end(reads, Paths.inside(root).all, hurried=_is_hurried(reason))
+        except OutputStoreError as error:
+            message = f"the reports are in {root} alone, the next run puts them into the store: {error}"
+            self._events.emit(Noticed(message=message))
 
     def _note_start(self, event: Event) -> None:
         if isinstance(event, RunStarted):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lipsync_batch.addresses import Address
 from lipsync_batch.errors import ActionNeededError, MissingExtraError, UsageError
+from lipsync_batch.masking import mask
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Credential, S3Store
@@ -45,7 +46,7 @@ def must_be_installed(scheme: str) -> None:
 def locked_out(place: str, why: str = "") -> ActionNeededError:
     """Nobody said who we are: what was looked for."""
     scheme = place.partition("://")[0]
-    said = f" ({why})" if why else ""
+    said = f" ({mask(why)})" if why else ""
     return ActionNeededError(
         f"{place}: no credentials were found{said}", hint=f"Looked for: {_LOOKED_FOR[scheme]}. Set one of them."
     )
@@ -79,7 +80,7 @@ def open_store(address: Address, *, profile: str | None = None, patient: bool = 
         words = str(error).partition("\n\nDebug source")[0]
         if "Account must be specified" in words:
             raise locked_out(address.place, "no storage account is named") from error
-        raise UsageError(f"{address.place}: cannot be opened: {words}") from error
+        raise UsageError(f"{address.place}: cannot be opened: {mask(words)}") from error
 
 
 def _amazon(address: Address, profile: str | None, *, patient: bool) -> Opened:

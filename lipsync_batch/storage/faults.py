@@ -50,8 +50,10 @@ class Fault:
                 )
             case Kind.MISPLACED:
                 return Trouble(
-                    cause=f'"{what}" is in another region, or at another endpoint, than was asked',
-                    remedy="set AWS_REGION to the bucket's, and AWS_ENDPOINT_URL for a store that is not Amazon's",
+                    cause=f'"{what}" is in another region, or at another endpoint, than was asked; '
+                    "or the session token has expired",
+                    remedy="set AWS_REGION to the bucket's, and AWS_ENDPOINT_URL for a store that is not Amazon's; "
+                    "renew credentials that come with a token",
                 )
             case Kind.LOCKED_OUT | Kind.SILENT:
                 return Trouble(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lipsync_batch.addresses import Address
-from lipsync_batch.errors import OutputStoreError
+from lipsync_batch.errors import OutputStoreError, UsageError
 from lipsync_batch.storage.chains import open_store
 from lipsync_batch.storage.faults import Fault, Kind
 
@@ -99,15 +99,21 @@ class StoreFolder:
         return digest.hexdigest()
 
     def create(self, path: str, content: bytes) -> bool:
-        """Put something small there, unless anything stands there: False then."""
+        """Put something small there, unless anything stands there: False then. UsageError where there is no bucket."""
         from obstore import put
-        from obstore.exceptions import AlreadyExistsError
+        from obstore.exceptions import AlreadyExistsError, BaseError
 
         with self._faults(path):
             try:
                 put(self._store, self.key(path), content, mode="create")
             except AlreadyExistsError:
                 return False
+            except (BaseError, FileNotFoundError) as error:
+                if Fault.of(error).kind is not Kind.MISSING:
+                    raise
+                raise UsageError(
+                    f"{self.url}: there is no {self.address.place}", hint="Make it, or write another --store."
+                ) from error
         return True
 
     def upload(

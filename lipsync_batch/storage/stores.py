@@ -67,9 +67,9 @@ class Stores:
 
     def head(self, address: Address) -> ObjectFacts:
         """What an object is now. Blocks. StoreError."""
+        store = self.opened(address)  # first: it says what to install
         from obstore import head
 
-        store = self.opened(address)
         try:
             meta = head(store, address.key)
         except Exception as error:  # obstore's own, and OSError where there is no such object
@@ -78,9 +78,9 @@ class Stores:
 
     def sign(self, address: Address, lifetime: timedelta) -> str:
         """A link by which whoever has it can read the object for so long. Blocks. StoreError."""
+        store = self.opened(address)
         from obstore import sign
 
-        store = self.opened(address)
         try:
             return sign(store, "GET", address.key, lifetime)
         except Exception as error:
@@ -135,9 +135,9 @@ class Stores:
 
     def below(self, folder: Address) -> Iterator[tuple[str, str, int]]:
         """(key, identity, bytes) of each object below a folder, in pages, in the order of the store. StoreError."""
+        store = self.opened(folder)
         from obstore import list as pages
 
-        store = self.opened(folder)
         try:
             for page in pages(store, folder.key or None, chunk_size=PAGE):
                 for meta in page:

@@ -10,7 +10,9 @@ from typing import Any
 
 from lipsync_batch.addresses import Address
 from lipsync_batch.errors import OutputStoreError
+from lipsync_batch.masking import mask
 from lipsync_batch.storage.chains import amazon_endpoint, amazon_session
+from lipsync_batch.storage.faults import LONGEST
 
 _NOT_FOR_US = (403, 404, 405, 501)
 """Whoever may write may not always do this, and some stores cannot."""
@@ -48,5 +50,6 @@ class Unfinished:
 
     def _unwell(self, error: Exception) -> OutputStoreError:
         return OutputStoreError(
-            f"{self._bucket.place}: does not do as it is asked ({error})", hint="Look after that store, then run again."
+            f"{self._bucket.place}: does not do as it is asked ({mask(str(error), limit=LONGEST)})",
+            hint="Look after that store, then run again.",
         )

@@ -17,6 +17,7 @@ def test_an_address_is_what_was_written(url: str) -> None:
     ("url", "cause"),
     [
         ("s3:///clips/a.mp4", "names no bucket"),
+        ("deliveries/spring", "no address in object storage; write it like s3://"),
         ("s3://a b/clip.mp4", "names no bucket"),
         ("s3://studio//a.mp4", "an empty part"),
         ("s3://studio/a/../b.mp4", "an empty part"),

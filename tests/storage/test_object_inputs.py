@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -309,10 +310,12 @@ def test_profile_of_the_users_is_read(
     assert project.plan().jobs == 1
 
 
-def test_without_the_extra_it_says_what_to_install(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is sent."""
+@pytest.mark.parametrize("url", [f"s3://{BUCKET}/clip.mp4", f"s3://{BUCKET}/**/*.mp4"])
+def test_without_the_extra_it_says_what_to_install(url: str, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is sent, and where nothing of it can be imported."""
     monkeypatch.setattr(chains, "PACKAGES", ("no_such_package",))
-    project.rows(f"s3://{BUCKET}/clip.mp4")
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    project.rows(url)
 
     with pytest.raises(MissingExtraError) as caught:
         project.plan()

@@ -369,3 +369,29 @@ def test_rehearsal_has_a_folder_of_its_own(deliveries: Deliveries) -> None:
 
     assert deliveries.paths() == set()
     assert [meta["path"] for page in obstore.list(deliveries.bucket, "spring.sandbox") for meta in page]
+
+
+def test_bucket_that_is_not_there_is_a_slip_of_the_pen(deliveries: Deliveries) -> None:
+    """It does not come by itself: cron must not try it again each night."""
+    deliveries.numbered(2)
+
+    ended = deliveries.call("run", "spring.csv", "--store", "s3://deliverys/spring")
+
+    assert ended.returncode == 2
+    assert "there is no s3://deliverys" in ended.stderr
+    assert not deliveries.api.tasks
+
+
+def test_reports_that_the_store_does_not_take_fail_no_run(deliveries: Deliveries) -> None:
+    """All videos are there: the run has done what it is for, and says where the reports are."""
+    deliveries.numbered(2)
+    deliveries.server.instead = lambda asked: BROKEN if asked.method == "PUT" and "/report." in asked.path else None
+
+    ended = deliveries.run()
+
+    deliveries.server.instead = lambda _: None
+    deliveries.assert_all_right()
+    assert ended.returncode == 0, ended.stderr
+    assert "the reports are in" in (deliveries.folder / "out" / "spring" / "_batch" / "run.log").read_text()
+    assert deliveries.run().returncode == 0
+    assert {"report.html", "report.csv", "report.json"} <= deliveries.paths()
