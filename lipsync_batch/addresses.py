@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 
 SCHEMES = frozenset({"s3", "gs", "az"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What no key holds. Spaces that do not break, and characters that take no room, are found in many."""
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{0,62}")
 
 
@@ -35,7 +37,7 @@ class Address:
             raise ValueError(f"names no bucket; write {scheme}://bucket/path/clip.mp4")
         if any(part in {"", ".", ".."} for part in key.removesuffix("/").split("/")) and key:
             raise ValueError('has an empty part, or "." or "..", in its path; name objects as their store does')
-        if not key.isprintable():
+        if _CONTROL.search(key):
             raise ValueError("holds a control character; give the object another name")
         return cls(scheme=scheme, bucket=bucket, key=key)
 

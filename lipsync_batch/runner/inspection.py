@@ -20,6 +20,7 @@ from lipsync_batch.jobs import State
 from lipsync_batch.runner.arrange import Arranger
 from lipsync_batch.runner.context import Context
 from lipsync_batch.runner.shelves import AT_ONCE, THREADS
+from lipsync_batch.storage.folder import UnlistableError
 from lipsync_batch.store.file_reads import Finished
 
 PAGE = 200
@@ -82,8 +83,14 @@ class Inspection:
             return
         context.reads.forget_listing()
         pages = context.shelf.listing()
-        while not self._stopping.is_set() and (page := await context.clock.in_thread(next, pages, None)) is not None:
-            context.reads.note_listed(page)
+        try:
+            while (
+                not self._stopping.is_set() and (page := await context.clock.in_thread(next, pages, None)) is not None
+            ):
+                context.reads.note_listed(page)
+        except UnlistableError as error:
+            context.events.emit(Noticed(message=f"each finished video is asked for by itself: {error}"))
+            return
         self._listed = True
 
     async def _look_at_page(self) -> bool:

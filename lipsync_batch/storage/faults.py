@@ -19,6 +19,7 @@ class Kind(Enum):
     DENIED = "denied"  #: who we are may not read it, or is not known
     MISPLACED = "misplaced"  #: the bucket is in another region than was asked
     LOCKED_OUT = "locked_out"  #: there are no credentials to ask with
+    UNLISTABLE = "unlistable"  #: among the objects there is one whose name cannot be handled
     SILENT = "silent"  #: no answer, or one that says "later"
 
 
@@ -55,6 +56,11 @@ class Fault:
                     remedy="set AWS_REGION to the bucket's, and AWS_ENDPOINT_URL for a store that is not Amazon's; "
                     "renew credentials that come with a token",
                 )
+            case Kind.UNLISTABLE:
+                return Trouble(
+                    cause=f'"{what}" cannot be listed: an object there has a name that is no path ({self.words})',
+                    remedy="rename it (no //, no . or .. as a part, no control character), or name another folder",
+                )
             case Kind.LOCKED_OUT | Kind.SILENT:
                 return Trouble(
                     cause=f'"{what}" cannot be read: its store does not answer ({self.words})',
@@ -63,6 +69,8 @@ class Fault:
 
 
 def _kind(name: str, text: str) -> Kind:
+    if "invalid path" in text:
+        return Kind.UNLISTABLE
     if name in {"NotFoundError", "FileNotFoundError"} or "404 Not Found" in text:
         return Kind.MISSING
     if "token request" in text or "Account must be specified" in text:

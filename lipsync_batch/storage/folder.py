@@ -48,6 +48,10 @@ class UploadStoppedError(Exception):
     """Whoever asked for an upload wants it no more. Nothing of it can be seen in the store."""
 
 
+class UnlistableError(OutputStoreError):
+    """Somebody put an object there whose name no listing can be made with. All else can be asked for by its name."""
+
+
 class StoreFolder:
     """Paths are relative to the folder, as they are in jobs.db to a batch's."""
 
@@ -161,7 +165,7 @@ class StoreFolder:
                     return  # some stores say so, where others do not
 
     def listing(self, path: str = "") -> Iterator[list[Listed]]:
-        """What stands below a path, in pages."""
+        """What stands below a path, in pages. UnlistableError for a name that a stranger made."""
         from obstore import list as pages
 
         start, prefix = len(self.key("")), self.key(path).rstrip("/")
@@ -184,6 +188,11 @@ class StoreFolder:
             fault = Fault.of(error)
             if fault.kind is Kind.MISSING and not missing and isinstance(error, FileNotFoundError):
                 raise
+            if fault.kind is Kind.UNLISTABLE:
+                raise UnlistableError(
+                    f"{self.where(path).removesuffix('/')}: cannot be listed ({fault.words})",
+                    hint="Rename that object, or move it away.",
+                ) from error
             why = "there is no such bucket, or no such object" if fault.kind is Kind.MISSING else fault.words
             raise self.error(path, why) from error
 

@@ -13,9 +13,13 @@ import pytest
 from misbehaving import Connection, MisbehavingServer, Script
 
 from lipsync_batch.providers.connections import Connections, put_under
-from lipsync_batch.providers.network import AsyncioBackend
+from lipsync_batch.providers.network import AsyncioBackend, Stream
 
 IDLE_SECONDS = 5.0
+
+
+class InputGoneError(Exception):
+    """A body that cannot be made."""
 
 
 async def answers_all(connection: Connection) -> None:
@@ -67,6 +71,51 @@ async def test_nothing_is_kept_where_nothing_is_to_be_kept() -> None:
             await client.get("/")
 
         assert server.connections == 3
+
+
+async def test_closing_brace_of_a_body_is_a_write_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head may go with the first of the body, for nothing starts by that; what makes it whole goes alone."""
+    written: list[bytes] = []
+    write = Stream.write
+
+    async def noted(stream: Stream, buffer: bytes, timeout: float | None = None) -> None:
+        written.append(bytes(buffer))
+        await write(stream, buffer, timeout)
+
+    monkeypatch.setattr(Stream, "write", noted)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"a": 1'
+        yield b"}"
+
+    async with client_of(answers_all, kept=0) as (client, _):
+        answer = await client.post("/", content=body(), headers={"Content-Length": "8"})
+
+    assert answer.status_code == 200
+    first, *rest = filter(None, written)
+    assert first.startswith(b"POST / HTTP/1.1\r\n")
+    assert first.endswith(b'{"a": 1')
+    assert rest == [b"}"]
+
+
+async def test_body_that_fails_at_once_sends_not_even_a_head() -> None:
+    received = b""
+
+    async def listens(connection: Connection) -> None:
+        nonlocal received
+        received = await connection._reader.read(1000)
+
+    async def body() -> AsyncIterator[bytes]:
+        raise InputGoneError
+        yield b""
+
+    async with client_of(listens, kept=0) as (client, server):
+        with pytest.raises(InputGoneError):
+            await client.post("/", content=body(), headers={"Content-Length": "8"})
+        await asyncio.sleep(0.05)
+
+        assert server.connections == 1
+    assert received == b""
 
 
 async def test_no_more_connections_than_are_allowed() -> None:

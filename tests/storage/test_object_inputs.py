@@ -115,6 +115,30 @@ def test_globs_mean_what_they_mean_on_disk(bucket: S3Store, project: Project, pa
     assert project.outputs() == matched
 
 
+@pytest.mark.parametrize("mark", ["\u00a0", "\u202f", "\u200b", "\u0085"])
+def test_names_with_unseen_characters_are_names(bucket: S3Store, project: Project, mark: str) -> None:
+    """Screen recordings are called so."""
+    obstore.put(bucket, f"clips/3.04{mark}PM.mp4", b"film")
+    project.yaml(f"jobs: [{{video: 's3://{BUCKET}/clips/*.mp4', text: Hi, speaker: Emily, key: one, output: one.mp4}}]")
+
+    assert project.outputs() == ["one"]
+
+
+@pytest.mark.parametrize("name", ["clips//twice.mp4", "clips/./dot.mp4"])
+def test_name_that_no_listing_can_be_made_with_is_told(
+    bucket: S3Store, server: ObjectServer, project: Project, name: str
+) -> None:
+    """Not that the store does not answer."""
+    obstore.put(bucket, "clips/good.mp4", b"film")
+    server.client.put_object(Bucket=BUCKET, Key=name, Body=b"film")
+    project.yaml(f"jobs: [{{video: 's3://{BUCKET}/clips/*.mp4', text: Hi, speaker: Emily}}]")
+
+    told = project.problem()
+
+    assert "has a name that is no path" in told
+    assert "rename it" in told
+
+
 def test_many_rows_of_one_folder_need_no_question_each(
     bucket: S3Store, server: ObjectServer, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

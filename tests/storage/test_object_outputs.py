@@ -395,3 +395,17 @@ def test_reports_that_the_store_does_not_take_fail_no_run(deliveries: Deliveries
     assert "the reports are in" in (deliveries.folder / "out" / "spring" / "_batch" / "run.log").read_text()
     assert deliveries.run().returncode == 0
     assert {"report.html", "report.csv", "report.json"} <= deliveries.paths()
+
+
+def test_strangers_object_with_an_odd_name_ends_no_run(deliveries: Deliveries) -> None:
+    """No listing can be made beside it: each video is asked for by its name."""
+    deliveries.numbered(3)
+    deliveries.run()
+    deliveries.server.client.put_object(Bucket="deliveries", Key="spring//odd.txt", Body=b"a stranger's")
+    obstore.delete(deliveries.bucket, "spring/de/job1.mp4")
+
+    ended = deliveries.run()
+
+    assert ended.returncode == 0, ended.stderr
+    assert deliveries.content("de/job1.mp4")
+    assert len(deliveries.api.tasks) == 3
