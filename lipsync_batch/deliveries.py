@@ -42,7 +42,8 @@ class Deliveries:
         if self.asked not in (None, bound):
             raise BatchError(
                 f"{root}: the videos of this batch go to {bound or 'its folder'}, not to {self.asked}",
-                hint="A batch stays where it was begun. Leave --store away, or begin another with --out.",
+                hint="A batch stays where it was begun: leave --store away. If its jobs.db was rebuilt without it: "
+                "move jobs.db away, and `lipsync-batch rebuild MANIFEST --store URL`.",
             )
 
     def claim(self, batch_id: str) -> str | None:

@@ -33,6 +33,8 @@ class Begun:
     batch_id: str
     at: str
     """As `iso`."""
+    store: str | None
+    """The object storage that its videos go to, if they do not stay in the folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,14 +79,14 @@ def leftovers(root: Path, outputs: Iterable[str]) -> Leftovers:
     return Leftovers(number=number, first=first, begun=begun)
 
 
-def note_begun(root: Path, batch: BatchRecord) -> None:
+def note_begun(root: Path, batch: BatchRecord, *, store: str | None) -> None:
     """Note, before anything is paid, that a batch is begun in a folder. Where that cannot be, it does without."""
     note = _note(root)
     part = note.with_name(f"{note.name}.part")
     with suppress(OSError):
         note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with part.open("w", encoding="utf-8") as file:
-            json.dump({"batch_id": batch.batch_id, "at": iso(batch.created_at)}, file)
+            json.dump({"batch_id": batch.batch_id, "at": iso(batch.created_at), "store": store}, file)
             file.flush()
             os.fsync(file.fileno())
         part.replace(note)
@@ -95,7 +97,7 @@ def begun_in(root: Path) -> Begun | None:
     """The batch that was begun in a folder last, as far as this machine knows."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         told = json.loads(_note(root).read_text(encoding="utf-8"))
-        return Begun(batch_id=str(told["batch_id"]), at=str(told["at"]))
+        return Begun(batch_id=str(told["batch_id"]), at=str(told["at"]), store=told.get("store"))
     return None
 
 

@@ -49,6 +49,14 @@ class RunLog:
             self._write("".join(f"{line}\n" for line in lines))
             os.fsync(self._file)
 
+    def begun(self, batch_id: str) -> None:
+        """Say durably that a batch begins here: a journal without this has lost its beginning."""
+        self.durable([_json({"at": iso(self._clock.utc()), "event": "begun", "batch_id": batch_id})])
+
+    def rebuilt(self, generations: int) -> None:
+        """The same of a journal that was completed by a rebuilding: so many intents stand before this."""
+        self.durable([_json({"at": iso(self._clock.utc()), "event": "rebuilt", "generations": generations})])
+
     def accepted(self, client_request_ids: Collection[str]) -> dict[str, Accepted]:
         """The answers to these submits that are in the journal, by client request id. Reads the whole file.
 

@@ -188,7 +188,7 @@ class Session:
                 self._send_for_porters(stack)
                 planner = self._stage(store)
                 payee = stack.enter_context(self._account())
-                self._take_in(store, planner, payee)
+                self._take_in(store, planner, payee, log)
                 arrivals.sweep(place.folder.root, store.reads.is_arriving)  # a run that was killed left them
                 self._engage_porters(store.reads)
             except LipsyncBatchError:
@@ -249,7 +249,7 @@ class Session:
                 raise self._fault or error from error
             yield payee
 
-    def _take_in(self, store: Store, planner: Planner | Standing | None, payee: Account) -> None:
+    def _take_in(self, store: Store, planner: Planner | Standing | None, payee: Account, log: RunLog) -> None:
         """The manifest into the store, once every question of money is answered."""
         record = store.reads.bound()
         if record is not None:
@@ -274,23 +274,24 @@ class Session:
         self._announce(outlook, record)
         self._ask(outlook)
         if record is None:
-            self._bind(store, payee)
+            self._bind(store, payee, log)
         self._deliveries.open(store.reads)
         planner.take_in()
         if price is not None:
             store.estimate(per_generation=price.per_generation, per_second=price.per_second)
 
-    def _bind(self, store: Store, payee: Account) -> None:
+    def _bind(self, store: Store, payee: Account, log: RunLog) -> None:
         """From here on the batch belongs to this account and this manifest."""
         assert isinstance(self._manifest, Manifest)
         manifest = os.path.relpath(self._manifest.path, self._place.folder.root)
         batch_id = new_batch_id()
         url = self._deliveries.claim(batch_id)
+        log.begun(batch_id)
         batch = store.bind(
             provider=payee.name, origin=payee.origin, manifest=manifest, batch_id=batch_id, output_store=url
         )
         if not self._sandbox:
-            note_begun(self._place.folder.root, batch)
+            note_begun(self._place.folder.root, batch, store=url)
 
     def _announce(self, plan: Outlook, record: BatchRecord | None) -> None:
         """The first line: new or resumed, where, how many, about what cost; then the warnings."""

@@ -454,6 +454,40 @@ def test_log_whose_beginning_is_gone_still_names_what_was_accepted(project: Proj
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("readable", [True, False])
+def test_log_that_was_emptied_in_the_middle_asks(project: Project, *, readable: bool) -> None:
+    """It was rotated: what is left is whole, and knows nothing of the nights before."""
+    project.runs(selection=Selection(limit=4))
+    (project.state / "run.log").write_bytes(b"")
+    project.runs(selection=Selection(limit=3))
+    lose_report_too(project)
+    project.api.log_status = 200 if readable else 403
+
+    with pytest.raises(ActionNeededError, match="does not reach back to the beginning"):
+        project.rebuilds()
+    if readable:
+        project.rebuilds(yes=True)
+        project.runs()
+        project.assert_right(jobs=9)
+
+
+@pytest.mark.slow
+def test_log_of_a_rebuilding_that_was_killed_is_not_taken_for_whole(project: Project) -> None:
+    """It is completed line by line: half of it knows half of what was paid for."""
+    project.runs(selection=Selection(limit=5))
+    lose_state(project)
+    project.rebuilds(yes=True)
+    lose_report_too(project)
+    log = project.state / "run.log"
+    told = [line for line in log.read_text().splitlines() if '"rebuilt"' not in line]
+    log.write_text("\n".join(told[: len(told) // 2]) + "\n")
+    project.api.log_status = 403
+
+    with pytest.raises(ActionNeededError, match="does not reach back to the beginning"):
+        project.rebuilds()
+
+
+@pytest.mark.slow
 def test_what_was_written_off_and_found_late_is_known_to_the_log(project: Project) -> None:
     """A person had it sent again, and before it was, the first submit was found after all."""
     project.api.lose_answers, project.api.log_lag = 1.0, 1e9

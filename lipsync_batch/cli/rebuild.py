@@ -79,6 +79,7 @@ def _tell(rebuilt: Rebuilt, folder: Path) -> None:
     for state, number in rebuilt.counts.items():
         if number:
             click.echo(f"  {state}: {number:,}")
+    click.echo(plain(f"Videos: {rebuilt.videos}"))
     if rebuilt.in_place:
         click.echo(f"{counted(rebuilt.in_place, 'video')} in place, as reported; others are fetched again for nothing.")
     if left := sum(rebuilt.left_behind.values()):

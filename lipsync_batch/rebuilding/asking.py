@@ -72,7 +72,9 @@ def may_pay_again(
     """
     if not unsubmitted:
         return
-    if own is not None and own.is_torn:
+    if own is not None and not own.reaches_back:
+        why = "run.log does not reach back to the beginning of the batch"
+    elif own is not None and own.is_torn:
         why = "run.log ends in the middle of a line: what came after that is lost"
     elif own is not None and not_in_log:
         why = f"run.log does not know {not_in_log:,} submits that other records tell of: it is not the newest one"

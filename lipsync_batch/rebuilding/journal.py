@@ -17,7 +17,7 @@ from lipsync_batch.files import disk_faults
 from lipsync_batch.jobs import State
 from lipsync_batch.store.hearing import Hearing, RequestId, Told
 
-WORTH_PARSING = (b'"intent"', b'"accepted"', b'"moved"', b'"run_started"')
+WORTH_PARSING = (b'"intent"', b'"accepted"', b'"moved"', b'"begun"', b'"run_started"', b'"rebuilt"')
 
 
 @dataclass(kw_only=True, slots=True)
@@ -35,6 +35,14 @@ class Journal:
     """The instant of the last line that was read."""
     is_torn: bool = False
     """Whether it ends in the middle of a line: what came after that is lost, or was never written."""
+    reaches_back: bool = False
+    """Whether it tells from the beginning of the batch on. Not so where it was rotated away, or emptied."""
+    intents: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it names every submit, if it is no copy."""
+        return self.reaches_back and not self.is_torn
 
 
 def read_journal(path: Path, hearing: Hearing, *, journalled: bool) -> Journal:
@@ -95,6 +103,7 @@ def _take(line: Mapping[str, Any], journal: Journal, hearing: Hearing, *, journa
                 reserve=int(line["reserve"]),
             )
             hearing.generation(told, journalled=journalled)
+            journal.intents += 1
         case "accepted":
             _note_batch(line, journal)
             told = Told(
@@ -118,7 +127,12 @@ def _take(line: Mapping[str, Any], journal: Journal, hearing: Hearing, *, journa
                 code=line.get("code"),
                 message=line.get("message"),
             )
+        case "begun":
+            journal.reaches_back |= not journal.intents
+        case "rebuilt":
+            journal.reaches_back |= journal.intents >= line["generations"]
         case "run_started":
+            journal.reaches_back |= line["resumed"] is False and not journal.intents
             journal.batch_ids.add(line["batch_id"])
             journal.provider = line.get("provider") or journal.provider
             journal.origin = line.get("origin") or journal.origin

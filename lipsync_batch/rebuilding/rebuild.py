@@ -33,7 +33,7 @@ from lipsync_batch.rebuilding.records import Records
 from lipsync_batch.rebuilding.reported import Reported, read_report
 from lipsync_batch.rebuilding.sources import LOG, REPORT, Sources
 from lipsync_batch.rebuilding.takes import find_redone
-from lipsync_batch.rebuilding.videos import Here, fetch_report, look_at_videos
+from lipsync_batch.rebuilding.videos import Away, Here, Videos, fetch_report, look_at_videos
 from lipsync_batch.runlog import RunLog
 from lipsync_batch.runner.throttle import Throttle
 from lipsync_batch.settings import Settings
@@ -69,6 +69,8 @@ class Rebuilt:
     """Records of the provider that could not be read whole, and why."""
     set_aside: Path | None
     """Where the damaged jobs.db is now."""
+    videos: str
+    """Where they go: the batch folder, or the address of a folder in object storage."""
 
 
 class Rebuilder:
@@ -146,19 +148,20 @@ class Rebuilder:
                 store.estimate(per_generation=price.per_generation, per_second=price.per_second)
             with store.together():
                 recovery.reserve_by_estimate()
-            in_place = look_at_videos(self._videos or Here(self._place.folder), store, recovery, self._say)
+            in_place = look_at_videos(self._where(), store, recovery, self._say)
             manifest = os.path.relpath(self._manifest.path, self._place.folder.root)
             began = recovery.oldest() or self._clock.utc()
+            url = self._videos.url if self._videos else None
             batch = store.bind(
                 provider=payee.name,
                 origin=payee.origin,
                 manifest=manifest,
                 batch_id=batch_id,
                 created_at=began,
-                output_store=self._videos.url if self._videos else None,
+                output_store=url,
             )
             if not self._sandbox:
-                note_begun(self._place.folder.root, batch)
+                note_begun(self._place.folder.root, batch, store=url)
         self._complete_journal(recovery)
         return Rebuilt(
             batch_id=batch_id,
@@ -169,6 +172,7 @@ class Rebuilder:
             settled=store.reads.costs().settled,
             unread=self._unread,
             set_aside=None,
+            videos=self._videos.url if self._videos else str(self._place.folder.root),
         )
 
     # Our own records
@@ -200,9 +204,14 @@ class Rebuilder:
     def _open_store(self) -> OutputStore | None:
         """The object storage that the videos went to, as our records say, or the settings where none does."""
         told = [copy.store for copy in self._copies] + [journal.store for journal in self._journals]
+        if not self._sandbox and (begun := begun_in(self._place.folder.root)) is not None:
+            told.insert(0, begun.store)
         known = [store for store in told if store]
         url = known[-1] if known else Deliveries(self._settings, sandbox=self._sandbox).asked
         return OutputStore(url, profile=self._settings.store_profile) if url else None
+
+    def _where(self) -> Videos:
+        return Here(self._place.folder) if self._videos is None else Away(self._videos)
 
     @property
     def _read(self) -> list[Path]:
@@ -278,7 +287,8 @@ class Rebuilder:
 
     async def _read_log(self, records: Records, store: Store, recovery: Recovery) -> str:
         known = self._known_batch()
-        since = recovery.oldest() if known is not None and (self._copies or self._journals) else None
+        reaches_back = bool(self._copies) or any(journal.reaches_back for journal in self._journals)
+        since = recovery.oldest() if known is not None and reaches_back else None
         self._say("Reading the provider's log")
         rows = 0
 
@@ -297,7 +307,7 @@ class Rebuilder:
             if rows and rows % TOLD_ROWS < len(page):
                 self._say(f"Reading the provider's log: {rows:,} rows")
 
-        denied = await records.log(since, keep, must=self._own is None)
+        denied = await records.log(since, keep, must=self._own is None or not self._own.is_whole)
         if denied is not None:
             self._unread.append(f"its log: {denied}")
         batch_id = known or which_batch(recovery.candidates(), self._wishes, denied=denied)
@@ -335,6 +345,7 @@ class Rebuilder:
                     log.durable(chunk)
                     chunk = []
             log.durable(chunk)
+            log.rebuilt(recovery.generations())
 
 
 async def _keep(ledger: Ledger, page: Sequence[Charged]) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from lipsync_batch import files
+from lipsync_batch.errors import OutputStoreError
 from lipsync_batch.files import Folder
 from lipsync_batch.report.atomic import replacing_bytes
+from lipsync_batch.runner.shelves import THREADS
 from lipsync_batch.storage.outputs import OutputStore
 from lipsync_batch.store import Store
 from lipsync_batch.store.hearing import ToldFile
@@ -21,12 +23,11 @@ _ASIDE = re.compile(r"\.([0-9a-f]{8})(?:-\d+)?(?:\.\d+)?\.\w+$")
 """How the name of a file in superseded/ ends: with the beginning of its pair's digest."""
 
 
-AT_ONCE = 16
-"""Videos that are compared at once."""
-
-
 class Videos(Protocol):
     """Where they stand: in the batch folder, or in object storage."""
+
+    at_once: int
+    """Videos that are compared at once."""
 
     def stands(self, path: str, *, size: int | None, sha256: str | None) -> bool:
         """Whether a video that was reported stands there."""
@@ -35,8 +36,29 @@ class Videos(Protocol):
         """The paths of what stands below one."""
 
 
+class Away:
+    """In object storage. What cannot be asked after is not known to stand: it is fetched again, for nothing."""
+
+    at_once = 16
+
+    def __init__(self, outputs: OutputStore) -> None:
+        self._outputs = outputs
+
+    def stands(self, path: str, *, size: int | None, sha256: str | None) -> bool:
+        try:
+            return self._outputs.stands(path, size=size, sha256=sha256)
+        except OutputStoreError:
+            return False
+
+    def below(self, path: str) -> Iterable[str]:
+        return self._outputs.below(path)
+
+
 class Here:
     """In the batch folder."""
+
+    at_once = 1
+    """Each is read whole, and a disk is read best by one."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
@@ -57,7 +79,7 @@ def look_at_videos(videos: Videos, store: Store, recovery: Recovery, say: Callab
     def stands(told: ToldFile) -> bool:
         return videos.stands(told.path, size=told.bytes, sha256=told.sha256)
 
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    with ThreadPoolExecutor(videos.at_once, thread_name_prefix=THREADS) as threads:
         for chunk in recovery.files():
             found = [told for told, there in zip(chunk, threads.map(stands, chunk), strict=True) if there]
             with store.together():

@@ -50,7 +50,8 @@ class OutputStore:
         if owner != batch_id:
             raise BatchError(
                 f"{self.url}: holds the videos of another batch ({owner})",
-                hint=f"Choose another --store. If that batch came to nothing, remove {self._folder.where(MARK)} first.",
+                hint="Choose another --store. If it is this batch, and its jobs.db is lost: `lipsync-batch rebuild "
+                f"MANIFEST --store {self.url}`. If that one came to nothing, remove {self._folder.where(MARK)} first.",
             )
         self.end_uploads()
 

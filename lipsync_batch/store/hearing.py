@@ -7,6 +7,7 @@ that is read twice adds nothing.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ from lipsync_batch.store.ledger import SPENT
 from lipsync_batch.store.query import Query
 from lipsync_batch.store.rows import SHORT
 
+_ATTEMPT = re.compile(r"[0-9]{1,9}")
 LOCAL_FAULTS = frozenset({"lost", "no_link", "output_gone"})
 """Why we gave up a generation that the provider had not: its id stays."""
 
@@ -66,7 +68,7 @@ class RequestId:
         2
         """
         match text.split("."):
-            case ["lb1", batch_id, digest, attempt] if batch_id and len(digest) == 24 and attempt.isdecimal():
+            case ["lb1", batch_id, digest, attempt] if batch_id and len(digest) == 24 and _ATTEMPT.fullmatch(attempt):
                 return cls(batch_id=batch_id, short=f"{FINGERPRINT_VERSION}:{digest}", attempt=int(attempt))
         return None
 

@@ -81,6 +81,10 @@ class Known(Query):
             """
         )
 
+    def generations(self) -> int:
+        """All that is told of."""
+        return self._count("temp.told_generations")
+
     def not_in_log(self) -> int:
         """Submits that other records tell of, and whose intent is not in the run.log that later runs append to."""
         return self._count("temp.told_generations WHERE NOT journalled & 1")

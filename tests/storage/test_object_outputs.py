@@ -280,9 +280,13 @@ def lose_ledger(out: Path) -> None:
     (out / "_batch" / "jobs.db").unlink()
 
 
-@pytest.mark.parametrize("lose", [lose_ledger, shutil.rmtree], ids=["jobs.db", "everything"])
+@pytest.mark.parametrize(
+    ("lose", "knows_store"),
+    [(lose_ledger, True), (shutil.rmtree, True), (shutil.rmtree, False)],
+    ids=["jobs.db", "everything", "the machine"],
+)
 def test_lost_ledger_is_rebuilt_with_the_videos_in_the_store(
-    deliveries: Deliveries, lose: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+    deliveries: Deliveries, lose: Callable[[Path], None], knows_store: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is paid for twice; what stands there is known again, by the reports that stand there, too."""
     monkeypatch.setattr("lipsync_batch.rebuilding.records.PAUSES", (0.0,))  # the other server has no charges
@@ -297,10 +301,16 @@ def test_lost_ledger_is_rebuilt_with_the_videos_in_the_store(
     fetched = len(deliveries.api.cdn_paths)
 
     lose(deliveries.folder / "out" / "spring")
-    rebuilt = deliveries.call("rebuild", "spring.csv", "--store", STORE, "--yes")
+    forgotten = deliveries.folder / ".local" / "state" / "lipsync-batch" / "batches"
+    if knows_store:
+        rebuilt = deliveries.call("rebuild", "spring.csv", "--yes")
+    else:  # another machine: the user says it
+        shutil.rmtree(forgotten)
+        rebuilt = deliveries.call("rebuild", "spring.csv", "--store", STORE, "--yes")
     ended = deliveries.run("--resolve-for", "5s")
 
     assert rebuilt.returncode == 0, rebuilt.stderr
+    assert f"Videos: {STORE}" in rebuilt.stdout
     assert "3 videos in place" in rebuilt.stdout
     assert ended.returncode == 0, ended.stderr
     deliveries.assert_all_right()
