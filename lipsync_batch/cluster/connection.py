@@ -27,7 +27,6 @@ from lipsync_batch.cluster import errands
 from lipsync_batch.cluster.crew import Crew
 from lipsync_batch.cluster.local import LocalWorkers
 from lipsync_batch.errors import MissingExtraError, UnreachableError, UsageError
-from lipsync_batch.fetch import Stopped
 from lipsync_batch.version import VERSION
 
 Client = Any
@@ -44,8 +43,11 @@ LOOK = 1.0
 """Seconds between two looks at who is there."""
 SOON = 0.1
 """Seconds in which a connection that breaks is noticed."""
-CHECK_AGAIN = 30.0
-"""Seconds until a worker that could not be used is asked again."""
+CHECK_AGAIN = 10.0
+"""Seconds until a worker that could not be used is asked again; one that did not answer is asked sooner."""
+CHECK_SOON = 2.0
+LOOK_WITHIN = 600.0
+"""Seconds after which a worker that does not come back from inputs hangs."""
 CHECKS_AT_ONCE = 32
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between two attempts to reach a scheduler that has gone: they double."""
@@ -119,7 +121,7 @@ class Cluster:
         self.room = 0
         """Errands that can be on their way at once, now."""
         self._home = home
-        self._crew = Crew(at_once, again_after=CHECK_AGAIN)
+        self._crew = Crew(at_once, again_after=CHECK_AGAIN, soon=CHECK_SOON)
         self._terms: Mapping[str, Any] = {"version": VERSION}
         self._link: _Link | None = None
         self._why_lost = ""
@@ -155,13 +157,13 @@ class Cluster:
         """Who hears, in this cluster's own thread, that `room` or `trouble` is another, and what people shall hear."""
         self._changed, self._tell = changed, tell
 
-    async def do(self, function: Callable[..., T], errand: Callable[[str], object]) -> T:
-        """Have a function done by a worker, however long that takes. HaltedError, ErrandError, WorkerBugError.
+    async def do(self, function: Callable[..., T], errand: Callable[[str], object], *, within: float) -> T:
+        """Have a function done by a worker, however long there is none. HaltedError, ErrandError, WorkerBugError.
 
         `errand` makes its argument, of the name of the connection that it goes over. Whoever answers `Unfit` is asked
-        no more for a while, and another one is.
+        no more for a while, and another one is; so it is where one does not come back within so many seconds.
         """
-        doing = asyncio.run_coroutine_threadsafe(self._do(function, errand), self._loop)
+        doing = asyncio.run_coroutine_threadsafe(self._do(function, errand, within=within), self._loop)
         return await asyncio.wrap_future(doing)
 
     def map(self, function: Callable[..., T], errands: Sequence[object]) -> list[T]:
@@ -245,7 +247,7 @@ class Cluster:
                 await self._look_and_wait(self._link)
         problems = self._crew.problems()
         self._note()
-        if problems and not self._crew.fit:
+        if self._crew.hopeless:
             lines = [f"no worker of the Dask cluster {self._home} can be used", *problems[:SHOWN]]
             raise UsageError("\n".join(lines), hint=_REMEDY)
         return problems
@@ -288,23 +290,23 @@ class Cluster:
     async def _look_and_wait(self, link: _Link) -> None:
         await self._look(link)
         if link.checking:
-            await asyncio.wait(link.checking.values())
+            await asyncio.wait(link.checking.values(), timeout=CHECKED_WITHIN)
 
     async def _check(self, link: _Link, address: str) -> None:
         """Whether a worker can be used."""
-        terms = {**self._terms, "token": link.token}
+        terms, silent = {**self._terms, "token": link.token}, False
         try:
             async with self._checks, asyncio.timeout(CHECKED_WITHIN):
                 said = await link.client.run(errands.fit, terms, workers=[address], on_error="return")
             problem = _problem(said[address])
         except Exception as error:  # noqa: BLE001 - whatever it is, this worker cannot be used now
-            problem = f"it does not answer ({_words(error)})"
+            problem, silent = f"it does not answer ({_words(error)})", True
         finally:
             del link.checking[address]
-        self._found(address, problem)
+        self._found(address, problem, silent=silent)
 
-    def _found(self, address: str, problem: str | None) -> None:
-        if self._crew.found(address, problem, time.monotonic()) and self._keeping is not None:
+    def _found(self, address: str, problem: str | None, *, silent: bool = False) -> None:
+        if self._crew.found(address, problem, time.monotonic(), silent=silent) and self._keeping is not None:
             word = f"is not used: {problem}" if problem else "is used again"
             self._tell(f"the Dask worker {address} {word}")
         self._note()
@@ -348,12 +350,14 @@ class Cluster:
             return self.trouble  # as it was, until that is known
         return f"no worker of the Dask cluster {self._home} can be used ({self._crew.problems()[0]})"
 
-    async def _do(self, function: Callable[..., T], errand: Callable[[str], object], *, patient: bool = True) -> T:
+    async def _do(
+        self, function: Callable[..., T], errand: Callable[[str], object], *, within: float, patient: bool = True
+    ) -> T:
         unread = 0
         while True:
             link = await self._ready(patient=patient)
             try:
-                done = await self._done_by_a_worker(link, function, errand)
+                done = await self._done_by_a_worker(link, function, errand, within=within)
             except _LostError:
                 await asyncio.sleep(BREATH)
             except _UnreadError as error:
@@ -385,13 +389,21 @@ class Cluster:
             case errands.Unfit(worker=worker, reason=reason):
                 self._found(worker, reason)
                 return False
-            case Stopped() if not self._halted:
-                await asyncio.sleep(LOOK)  # it knows of an earlier connection alone, until it is looked at
+            case errands.Ended(worker=worker):  # it knows of an earlier connection alone, until it is checked
+                self._crew.doubt(worker)
+                self._note()
+                await asyncio.sleep(LOOK)
                 return False
+            case errands.NotKept(worker=worker):
+                self._crew.doubt(worker)  # perhaps it is not let into the store any more
+                self._note()
+                return True
             case _:
                 return True
 
-    async def _done_by_a_worker(self, link: _Link, function: Callable[..., T], errand: Callable[[str], object]) -> T:
+    async def _done_by_a_worker(
+        self, link: _Link, function: Callable[..., T], errand: Callable[[str], object], *, within: float
+    ) -> T:
         from distributed import KilledWorker
 
         among = self._crew.among()
@@ -408,7 +420,7 @@ class Cluster:
             result: asyncio.Future[T] = asyncio.ensure_future(future.result())
             try:
                 either: set[asyncio.Future[Any]] = {result, link.over}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(either, timeout=within, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 if not result.done():
                     result.cancel()
@@ -429,7 +441,7 @@ class Cluster:
 
         async def lane() -> None:
             for number, errand in left:
-                results[number] = await self._do(function, partial(_whoever, errand), patient=False)
+                results[number] = await self._do(function, partial(_whoever, errand), within=LOOK_WITHIN, patient=False)
 
         lanes = [asyncio.ensure_future(lane()) for _ in range(min(len(errands), max(1, self.room)))]
         try:
@@ -454,9 +466,10 @@ class Cluster:
             async with asyncio.timeout(HALTS_WITHIN):
                 await link.client.cancel(list(link.handed_out))
                 if (batch := self._terms.get("batch")) is not None:
-                    await link.client.run(errands.halt, batch, on_error="ignore")
+                    await link.client.run(errands.halt, batch, link.token, on_error="ignore")
 
     async def _close(self) -> None:
+        self._loop.set_exception_handler(lambda *_: None)  # what is left of Dask's own is nobody's now
         self._begin_to_halt()
         if self._keeping is not None:
             self._keeping.cancel()

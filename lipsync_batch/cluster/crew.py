@@ -18,6 +18,8 @@ class Member:
     """Why it cannot be used."""
     checked_at: float | None = None
     """None where it is not known yet whether it can be used."""
+    silent: bool = False
+    """Whether the problem is that it did not answer: it may be about to end, or to begin."""
 
     @property
     def fit(self) -> bool:
@@ -27,10 +29,14 @@ class Member:
 class Crew:
     """The workers by their addresses."""
 
-    def __init__(self, at_once: int, *, again_after: float) -> None:
-        """`at_once`: downloads of one worker. What is wrong with one may pass: it is asked again after some seconds."""
+    def __init__(self, at_once: int, *, again_after: float, soon: float) -> None:
+        """`at_once`: downloads of one worker. What is wrong with one may pass: it is asked again after some seconds.
+
+        One that did not answer is asked again `soon`.
+        """
         self._at_once = at_once
         self._again_after = again_after
+        self._soon = soon
         self._members: dict[str, Member] = {}
 
     def __len__(self) -> int:
@@ -46,21 +52,23 @@ class Crew:
     def _is_due(self, member: Member, now: float) -> bool:
         if member.checked_at is None:
             return True
-        return member.problem is not None and now >= member.checked_at + self._again_after
+        pause = self._soon if member.silent else self._again_after
+        return member.problem is not None and now >= member.checked_at + pause
 
-    def found(self, address: str, problem: str | None, now: float) -> bool:
+    def found(self, address: str, problem: str | None, now: float, *, silent: bool = False) -> bool:
         """What a check, or an errand, brought to light; whether that is news."""
         member = self._members.get(address)
         if member is None:
             return False
         news = member.problem != problem
-        member.problem, member.checked_at = problem, now
+        member.problem, member.checked_at, member.silent = problem, now, silent
         return news
 
-    def doubt(self) -> None:
-        """Something went wrong on one of them: each is checked anew."""
-        for member in self._members.values():
-            member.checked_at = None
+    def doubt(self, address: str | None = None) -> None:
+        """Something went wrong on one of them, or on that one: it is checked anew."""
+        for known, member in self._members.items():
+            if address in (None, known):
+                member.checked_at = None
 
     @property
     def fit(self) -> list[str]:
@@ -75,6 +83,12 @@ class Crew:
         """Who may be given an errand: None where all may, or where nobody is there yet."""
         fit = self.fit
         return None if not fit or len(fit) == len(self._members) else fit
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether all of them said why they cannot be used."""
+        members = self._members.values()
+        return bool(members) and all(m.checked_at is not None and m.problem and not m.silent for m in members)
 
     def problems(self) -> Sequence[str]:
         return [f"{address}: {member.problem}" for address, member in self._members.items() if member.problem]

@@ -87,9 +87,17 @@ class Unfit:
 
 @dataclass(frozen=True, slots=True)
 class NotKept:
-    """The video came, and its store did not take it."""
+    """The video came, and its store did not take it from this worker: its fault, or the store's."""
 
+    worker: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """It was told to end what the connection had sent for that the errand came over."""
+
+    worker: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ class Bug:
     text: str
 
 
-Brought = Outcome | Unfit | NotKept | Bug
+Brought = Outcome | Unfit | NotKept | Ended | Bug
 
 
 def program_version() -> str:
@@ -141,6 +149,8 @@ def _unfitness(terms: Mapping[str, Any]) -> str | None:
                 return _locked_out(place, terms["batch"], terms["nonce"])
     except LipsyncBatchError as error:
         return f"{error}. {error.hint}".removesuffix(". ")
+    except OSError as error:
+        return _words(error)
 
 
 def _unseen(folder: Path, nonce: str) -> str | None:
@@ -174,16 +184,20 @@ def _locked_out(place: SharedStore, batch: str, nonce: str) -> str | None:
     return None
 
 
-async def halt(batch: str) -> None:
-    """Whatever goes on here for a batch is to end as soon as it can."""
-    _TOKENS[batch] = ""
+async def halt(batch: str, token: str) -> None:
+    """Whatever goes on here for a connection is to end as soon as it can; a word that comes late is about no other."""
+    if _TOKENS.get(batch) == token:
+        _TOKENS[batch] = ""
 
 
 # Videos
 
 
 def bring(errand: Errand) -> Brought:
-    """Fetch a video into the place from which the run takes it: see `Fetched.staged`."""
+    """Fetch a video into the place from which the run takes it: see `Fetched.staged`.
+
+    What goes wrong with this machine is its own, and neither the video's nor the run's.
+    """
     if errand.version != VERSION:
         return _unfit(f"lipsync-batch {VERSION} is installed there, and {errand.version} here")
 
@@ -192,15 +206,20 @@ def bring(errand: Errand) -> Brought:
 
     try:
         with _turn(errand.at_once):
-            if stopped():
-                return Stopped()
-            match errand.place:
-                case SharedFolder(root=root):
-                    return _into_folder(errand, root, stopped)
-                case SharedStore() as place:
-                    return _into_store(errand, place, stopped)
+            brought = Stopped() if stopped() else _bring(errand, stopped)
+            return Ended(_me()) if isinstance(brought, Stopped) else brought
+    except (OSError, MemoryError) as error:
+        return _unfit(_words(error))
     except Exception:  # noqa: BLE001 - raised where the run is, which ends by it
         return Bug(traceback.format_exc())
+
+
+def _bring(errand: Errand, stopped: Callable[[], bool]) -> Brought:
+    match errand.place:
+        case SharedFolder(root=root):
+            return _into_folder(errand, root, stopped)
+        case SharedStore() as place:
+            return _into_store(errand, place, stopped)
 
 
 def _into_folder(errand: Errand, root: Path, stopped: Callable[[], bool]) -> Brought:
@@ -229,7 +248,7 @@ def _into_store(errand: Errand, place: SharedStore, stopped: Callable[[], bool])
                 except UploadStoppedError:
                     return Stopped()
                 except OutputStoreError as error:
-                    return NotKept(str(error))
+                    return NotKept(_me(), str(error))
                 except LipsyncBatchError as error:  # it is not let in, or lacks what it takes to speak to stores
                     return _unfit(f"{error}. {error.hint}")
                 return replace(outcome, staged=staged, lies_alone=False)
@@ -254,9 +273,21 @@ def _scratch() -> Iterator[Path]:
 
 
 def _unfit(reason: str) -> Unfit:
+    return Unfit(_me(), reason)
+
+
+def _me() -> str:
+    """This worker's address."""
     from distributed import get_worker
 
-    return Unfit(get_worker().address, reason)
+    return str(get_worker().address)
+
+
+def _words(error: OSError | MemoryError) -> str:
+    """What a machine says of itself."""
+    if isinstance(error, MemoryError):
+        return "it has no memory left"
+    return f"{error.filename or 'its disk'}: {error.strerror or type(error).__name__}"
 
 
 @cache
@@ -288,5 +319,7 @@ def look_at(look: Look) -> Looked:
         return _unfit(f"lipsync-batch {VERSION} is installed there, and {look.version} here")
     try:
         return [inputs.inspect(path, kind) if path.exists() else None for path, kind in look.files]
+    except (OSError, MemoryError) as error:
+        return _unfit(_words(error))
     except Exception:  # noqa: BLE001 - raised where the run is
         return Bug(traceback.format_exc())

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from lipsync_batch.cluster.connection import Cluster, ErrandError, HaltedError
-from lipsync_batch.cluster.errands import Bug, Errand, NotKept, Place, SharedFolder, Unfit, bring
+from lipsync_batch.cluster.errands import Bug, Ended, Errand, NotKept, Place, SharedFolder, Unfit, bring
 from lipsync_batch.errors import OutputStoreError
 from lipsync_batch.fetch import Broken, Expected, Fetched, Outcome, Stopped
 from lipsync_batch.files import tag_of_part
@@ -20,6 +20,12 @@ from lipsync_batch.version import VERSION
 SEEN_WITHIN = 5.0
 """Seconds until a file that a worker wrote is seen here: network drives take their time."""
 SEEN_LOOKS = 0.5
+GIVEN = 1_800.0
+"""Seconds that a video may take, ..."""
+SLOWEST = 20_000
+"""... and one more for so many of its bytes."""
+UNKNOWN = 50_000_000
+"""Bytes that a video counts as whose length is not known."""
 
 
 class ClusterFetcher:
@@ -56,7 +62,7 @@ class ClusterFetcher:
     async def fetch(self, link: str, destination: Path, expected: Expected) -> Outcome:
         errand = partial(self._errand, link=link, tag=tag_of_part(destination), expected=expected)
         try:
-            brought = await self._cluster.do(bring, lambda token: errand(token=token))
+            brought = await self._cluster.do(bring, lambda token: errand(token=token), within=_within(expected.bytes))
         except HaltedError:
             return Stopped()
         except ErrandError as error:
@@ -67,7 +73,7 @@ class ClusterFetcher:
             case Fetched(staged=staged) if self._root is not None and staged is not None:
                 return brought if await self._seen(self._root / staged, brought.info.bytes) else _unseen(staged)
             case _:
-                assert not isinstance(brought, Bug | Unfit), "the cluster sees to those"
+                assert not isinstance(brought, Bug | Unfit | Ended), "the cluster sees to those"
                 return brought
 
     async def _seen(self, file: Path, size: int) -> bool:
@@ -86,10 +92,15 @@ class ClusterFetcher:
         self._cluster.listen(changed=lambda: None, tell=lambda _: None)
 
 
+def _within(size: int | None) -> float:
+    """Seconds after which a worker that does not come back with a video hangs, however slow the line is."""
+    return GIVEN + (UNKNOWN if size is None else size) / SLOWEST
+
+
 def _has_size(file: Path, size: int) -> bool:
     try:
         return file.stat().st_size == size
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

@@ -112,7 +112,7 @@ def test_worker_that_is_not_let_into_the_store_is_told_of(delivery: Delivery) ->
     refused: list[Request] = []
 
     def broken(request: Request):
-        if request.method == "PUT" and "arriving" in request.path and len(delivery.api.tasks) and len(refused) < 40:
+        if request.method == "PUT" and "arriving" in request.path and len(delivery.api.tasks) and len(refused) < 8:
             refused.append(request)
             return BROKEN
         return None

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from command import wait_until
 from dask_cluster import DaskCluster
 
-from lipsync_batch.cluster import connection
+from lipsync_batch.cluster import connection, errands
 from lipsync_batch.cluster.connection import Cluster, ErrandError, HaltedError
 from lipsync_batch.errors import MissingExtraError, UnreachableError
 
@@ -61,13 +62,13 @@ def test_errand_over_which_workers_die_is_given_up(cluster: DaskCluster, connect
     cluster.add_workers(2)
 
     async def deadly() -> None:
-        await connected.do(os._exit, lambda _: 1)
+        await connected.do(os._exit, lambda _: 1, within=60.0)
 
     with pytest.raises(ErrandError, match="workers ended over this one"):
         asyncio.run(deadly())
 
     async def harmless() -> int:
-        return await connected.do(abs, lambda _: -3)
+        return await connected.do(abs, lambda _: -3, within=60.0)
 
     assert asyncio.run(harmless()) == 3
 
@@ -78,7 +79,7 @@ def test_errands_end_when_the_run_does(connected: Cluster) -> None:
     wait_until(lambda: not connected.trouble)
 
     async def halted() -> float:
-        doing = asyncio.ensure_future(connected.do(time.sleep, lambda _: 5.0))
+        doing = asyncio.ensure_future(connected.do(time.sleep, lambda _: 5.0, within=60.0))
         await asyncio.sleep(0.3)
         begun = time.monotonic()
         connected.halt()
@@ -87,3 +88,36 @@ def test_errands_end_when_the_run_does(connected: Cluster) -> None:
         return time.monotonic() - begun
 
     assert asyncio.run(halted()) < 1.0
+
+
+@pytest.mark.slow
+def test_errand_that_does_not_come_back_is_given_to_another(connected: Cluster, tmp_path: Path) -> None:
+    """A thread that hangs, on a drive or in a decoder, is seen by nobody in Dask: its worker goes on to answer."""
+    wait_until(lambda: not connected.trouble)
+    mark = tmp_path / "was here"
+    hangs_once = (
+        f"7 if __import__('pathlib').Path({str(mark)!r}).exists() else "
+        f"(__import__('pathlib').Path({str(mark)!r}).touch(), __import__('time').sleep(20.0))"
+    )
+
+    async def asked() -> int:
+        return await connected.do(eval, lambda _: hangs_once, within=1.0)
+
+    begun = time.monotonic()
+    assert asyncio.run(asked()) == 7
+    assert time.monotonic() - begun < 15.0
+
+
+@pytest.mark.slow
+def test_worker_whose_videos_a_store_does_not_take_is_checked(connected: Cluster) -> None:
+    """Its own credentials may have come to their end, in the middle of a night."""
+    wait_until(lambda: not connected.trouble)
+    ((address, member),) = connected._crew._members.items()
+    before = member.checked_at
+    answer = f"__import__('lipsync_batch.cluster.errands', fromlist=['errands']).NotKept({address!r}, 'denied')"
+
+    async def asked() -> object:
+        return await connected.do(eval, lambda _: answer, within=60.0)
+
+    assert asyncio.run(asked()) == errands.NotKept(address, "denied")
+    wait_until(lambda: member.checked_at not in (None, before))

@@ -6,7 +6,7 @@ from lipsync_batch.cluster.crew import MARGIN, Crew
 
 
 def crew(threads: dict[str, int], *, at_once: int = 4) -> Crew:
-    crew = Crew(at_once, again_after=30.0)
+    crew = Crew(at_once, again_after=30.0, soon=2.0)
     crew.see(threads, 0.0)
     return crew
 
@@ -66,3 +66,27 @@ def test_worker_that_left_is_not_found_fit() -> None:
 
     assert not some.found("a", None, 1.0)
     assert some.fit == []
+
+
+def test_one_that_does_not_answer_may_be_about_to_begin_or_to_end() -> None:
+    """So it is asked again soon, and a run does not stop for it as it does where each says why it is of no use."""
+    some = crew({"a": 2, "b": 2})
+    some.found("a", "lipsync-batch 0.0.1 is installed there", 0.0)
+    some.found("b", "it does not answer", 0.0, silent=True)
+
+    assert not some.hopeless
+    assert some.see({"a": 2, "b": 2}, 2.0) == ["b"]
+    some.found("b", "PyAV cannot be loaded there", 2.0)
+    assert some.hopeless
+    assert not crew({}).hopeless
+
+
+def test_doubt_about_one_is_about_no_other() -> None:
+    some = crew({"a": 2, "b": 2})
+    for address in ("a", "b"):
+        some.found(address, None, 0.0)
+
+    some.doubt("a")
+
+    assert some.among() == ["b"]
+    assert some.see({"a": 2, "b": 2}, 1.0) == ["a"]
