@@ -6,7 +6,8 @@ The manifest is real, and so are jobs.db, run.log's lines and the files. What is
 virtual time has no power cuts. The provider keeps the truth: what was charged, for which pair, in a byte for each.
 Outages come as they do in weeks: hours without an API, minutes in which answers get lost after submits were accepted,
 a day on which a third of all requests is refused, a host of videos that is down. Each day the run ends by its deadline,
-and the next one goes on. (That a process may be killed anywhere is for the crash matrix, which has real ones.)
+and the next one goes on, with `--retry-failed`. (That a process may be killed anywhere is for the crash matrix, which
+has real ones.)
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ from lipsync_batch.providers.base import (
     Unclear,
     Unsent,
 )
+from lipsync_batch.remedies import retry
+from lipsync_batch.runlog import RunLog
 from lipsync_batch.runner.context import Options
 from lipsync_batch.runner.work import Work
 from lipsync_batch.settings import Rate, Settings
@@ -356,7 +359,8 @@ def _run(
 
     async def work() -> StopReason:
         store.reads.select()
-        with _writing(store, lambda lines: log.writelines(f"{line}\n" for line in lines)) as writer:
+        await retry(store, log, selected=True)  # as `run --retry-failed` does: what the host of videos lost is fetched
+        with _writing(store, log.durable) as writer:
             return await Work(
                 store=store,
                 provider=provider,
@@ -368,7 +372,7 @@ def _run(
                 rate=Rate.parse("5/s"),
             ).run(Ledger(writer, clock), resumed=False)
 
-    with (folder.state / "run.log").open("a", encoding="utf-8") as log:
+    with RunLog(folder.state / "run.log", clock) as log:
         return str(loop.run_until_complete(work()))
 
 

@@ -23,6 +23,15 @@ def test_week_with_outages_pays_once_for_each_pair(tmp_path: Path) -> None:
     assert week.stop_reasons[-1] == "finished"
 
 
+@pytest.mark.slow
+def test_videos_that_their_host_kept_back_for_too_long_are_fetched_by_a_later_run(tmp_path: Path) -> None:
+    """They fail then; the next morning takes them up again, and pays for nothing."""
+    week = simulate(tmp_path, 60, weather=Weather(down=(), lossy=(), slow=(), cdn=((0.1, 40.0),), deadlines=()))
+
+    assert (week.done, week.paid_twice, week.never_paid, week.wrong_files) == (60, 0, 0, 0)
+    assert week.runs > 1
+
+
 def test_simulated_provider_tells_of_a_second_payment() -> None:
     """The truth is the provider's, whatever the program thinks."""
     loop = VirtualTimeLoop()
