@@ -17,6 +17,7 @@ from typing import Self
 from lipsync_batch.clock import Clock, from_iso, iso
 from lipsync_batch.events import Downloaded, Event, Pulse
 from lipsync_batch.files import disk_faults
+from lipsync_batch.jobs import BatchRecord
 from lipsync_batch.providers.base import Accepted
 
 
@@ -53,9 +54,14 @@ class RunLog:
         """Say durably that a batch begins here: a journal without this has lost its beginning."""
         self.durable([_json({"at": iso(self._clock.utc()), "event": "begun", "batch_id": batch_id})])
 
-    def rebuilt(self, generations: int) -> None:
-        """The same of a journal that was completed by a rebuilding: so many intents stand before this."""
-        self.durable([_json({"at": iso(self._clock.utc()), "event": "rebuilt", "generations": generations})])
+    def rebuilt(self, generations: int, batch: BatchRecord, *, store: str | None) -> None:
+        """The same of a journal that was completed by a rebuilding: so many intents stand before this.
+
+        And what runs say at their start: whom the batch pays, and the object storage that its videos go to.
+        """
+        whose = {"batch_id": batch.batch_id, "provider": batch.provider, "origin": batch.origin, "store": store}
+        told = {"at": iso(self._clock.utc()), "event": "rebuilt", "generations": generations}
+        self.durable([_json(told | whose)])
 
     def accepted(self, client_request_ids: Collection[str]) -> dict[str, Accepted]:
         """The answers to these submits that are in the journal, by client request id. Reads the whole file.

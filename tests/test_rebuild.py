@@ -348,6 +348,10 @@ def test_log_alone_is_enough_another_time(project: Project) -> None:
     project.rebuilds(yes=True)
     lose_report_too(project)
 
+    project.env, right = {**project.env, "AIMLAPI_BASE_URL": "http://127.0.0.1:9"}, project.env
+    with pytest.raises(BatchError, match="belongs to aimlapi at"):
+        project.rebuilds()
+    project.env = right
     project.rebuilds()  # with a run.log that is whole there is nothing to ask
     project.runs()
 

@@ -131,12 +131,18 @@ def _take(line: Mapping[str, Any], journal: Journal, hearing: Hearing, *, journa
             journal.reaches_back |= not journal.intents
         case "rebuilt":
             journal.reaches_back |= journal.intents >= line["generations"]
+            _note_whose(line, journal)
         case "run_started":
             journal.reaches_back |= line["resumed"] is False and not journal.intents
-            journal.batch_ids.add(line["batch_id"])
-            journal.provider = line.get("provider") or journal.provider
-            journal.origin = line.get("origin") or journal.origin
-            journal.store = line.get("store") or journal.store
+            _note_whose(line, journal)
+
+
+def _note_whose(line: Mapping[str, Any], journal: Journal) -> None:
+    """Which batch it is, whom it pays, and where its videos go."""
+    journal.batch_ids.add(line["batch_id"])
+    journal.provider = line.get("provider") or journal.provider
+    journal.origin = line.get("origin") or journal.origin
+    journal.store = line.get("store") or journal.store
 
 
 def _note_batch(line: Mapping[str, Any], journal: Journal) -> None:

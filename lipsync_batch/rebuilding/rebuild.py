@@ -162,7 +162,7 @@ class Rebuilder:
             )
             if not self._sandbox:
                 note_begun(self._place.folder.root, batch, store=url)
-        self._complete_journal(recovery)
+        self._complete_journal(recovery, batch)
         return Rebuilt(
             batch_id=batch_id,
             sources=self._read,
@@ -335,7 +335,7 @@ class Rebuilder:
         if denied is not None:
             self._unread.append(f"its charges: {denied}")
 
-    def _complete_journal(self, recovery: Recovery) -> None:
+    def _complete_journal(self, recovery: Recovery, batch: BatchRecord) -> None:
         """What run.log lacks, so that it alone is enough another time."""
         with RunLog(self._own_journal, self._clock) as log:
             chunk: list[str] = []
@@ -345,7 +345,7 @@ class Rebuilder:
                     log.durable(chunk)
                     chunk = []
             log.durable(chunk)
-            log.rebuilt(recovery.generations())
+            log.rebuilt(recovery.generations(), batch, store=self._videos.url if self._videos else None)
 
 
 async def _keep(ledger: Ledger, page: Sequence[Charged]) -> None:

@@ -311,6 +311,9 @@ def test_lost_ledger_is_rebuilt_with_the_videos_in_the_store(
 
     assert rebuilt.returncode == 0, rebuilt.stderr
     assert f"Videos: {STORE}" in rebuilt.stdout
+    log = (deliveries.folder / "out" / "spring" / "_batch" / "run.log").read_text()
+    (told,) = [line for line in log.splitlines() if '"rebuilt"' in line]
+    assert json.loads(told)["store"] == STORE
     assert "3 videos in place" in rebuilt.stdout
     assert ended.returncode == 0, ended.stderr
     deliveries.assert_all_right()
