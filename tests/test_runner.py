@@ -540,6 +540,21 @@ def test_full_disk_stops_the_run_and_loses_nothing(night: Night) -> None:
     assert set(night.provider.pairs.values()) == {1}
 
 
+def test_ledger_that_is_taken_away_stops_the_run(night: Night) -> None:
+    """What would be written from then on is found by nobody: the night's submits would hang on run.log alone."""
+    ledger = night.folder.state / "jobs.db"
+
+    def taken_away(_: str) -> None:
+        ledger.unlink(missing_ok=True)
+
+    night.fetcher.fetching = taken_away
+    night.holds(jobs(2_000))
+
+    assert night.run() is StopReason.DISK_ERROR
+    assert len(night.provider.submitted) < 2_000
+    assert any("taken away" in str(event) for event in night.events)
+
+
 # Limits
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from lipsync_batch.capabilities import MIB
 from lipsync_batch.events import Pulse
 from lipsync_batch.files import LOWEST_FREE
 from lipsync_batch.jobs import StopReason
+from lipsync_batch.location import DATABASE
 from lipsync_batch.providers.base import PROBE, Throttled, Unavailable
 from lipsync_batch.runner.context import Context, unless
 from lipsync_batch.runner.download import DownloadLane
@@ -205,14 +207,21 @@ class Run:
             context.stop.request(reason, "nothing has moved for --patience")
 
     async def _watch_disk(self) -> None:
-        """Stop while there is still room to record the answers to what was paid for."""
+        """Stop while there is still room to record the answers to what was paid for, and a ledger to record them in."""
         context = self._context
+        ledger = _identity(context.folder.state / DATABASE)
         while True:
             free = await context.clock.in_thread(context.folder.free_bytes)
             if free < LOWEST_FREE:
                 context.stop.request(
                     StopReason.DISK_FULL,
                     f"only {free // MIB} MiB are free under {context.folder.root}; {LOWEST_FREE // MIB} are needed",
+                )
+            if _identity(context.folder.state / DATABASE) != ledger:  # what is written goes where nobody finds it again
+                context.stop.request(
+                    StopReason.DISK_ERROR,
+                    f"{context.folder.state / DATABASE} was taken away under the run; `lipsync-batch rebuild` makes it "
+                    "again from run.log",
                 )
             await context.clock.sleep(DISK_LOOKS)
 
@@ -237,3 +246,12 @@ class Run:
         left = (context.options.deadline - context.clock.utc()).total_seconds()
         await context.clock.sleep(max(0.0, left))
         context.stop.request(StopReason.DEADLINE, "the deadline is here")
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of its name."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
