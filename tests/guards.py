@@ -187,7 +187,7 @@ GUARDS = (
         file="rebuilding/rebuild.py",
         removes="            recovery.take_logged(batch_id)\n",
         instead="            pass\n",
-        tests=["tests/test_crash_matrix.py", "-k", "lost"],
+        tests=["tests/test_rebuild.py", "-k", "deleted_midway"],
     ),
     Guard(
         name="a batch that lost all of its records is not begun anew",
