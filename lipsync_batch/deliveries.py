@@ -46,15 +46,6 @@ class Deliveries:
                 "move jobs.db away, and `lipsync-batch rebuild MANIFEST --store URL`.",
             )
 
-    def claim(self, batch_id: str) -> str | None:
-        """Take the folder that was asked for, for a new batch; its address, or None where there is none.
-
-        Before the batch is bound to it: one that is bound to a wrong one stays so.
-        """
-        if self.asked is not None:
-            self._open(self.asked, batch_id)
-        return self.asked
-
     def open(self, reads: Reads) -> None:
         """The store that the batch is bound to: before anything is paid, it must be there, and be ours.
 
@@ -65,16 +56,12 @@ class Deliveries:
         if url is None:
             return
         if self._outputs is None:
-            self._open(url, reads.batch().batch_id)
-        assert self._outputs is not None
+            outputs = OutputStore(url, profile=self._profile)
+            outputs.claim(reads.batch().batch_id)
+            self._outputs = outputs
         arrived = self._outputs.arrived()
         self._arrived = [path for path in arrived if reads.is_arriving(tag_of(path))]
         self._outputs.remove(set(arrived).difference(self._arrived))
-
-    def _open(self, url: str, batch_id: str) -> None:
-        outputs = OutputStore(url, profile=self._profile)
-        outputs.claim(batch_id)
-        self._outputs = outputs
 
     def shelf(self) -> StoreShelf | None:
         """For the lanes; None where the videos stay in the batch folder."""

@@ -143,6 +143,8 @@ class Session:
         """Pairs that were done when the work began."""
         self._deliveries = Deliveries(settings, sandbox=sandbox)
         """Where the videos go."""
+        self._unclaimed = False
+        """The batch is new, and its store may turn out to be another's, or not to be there."""
         self._porters: Porters | None = None
         """Who fetch, where that is a cluster."""
         self._requests = 0
@@ -191,8 +193,10 @@ class Session:
                 self._take_in(store, planner, payee, log)
                 arrivals.sweep(place.folder.root, store.reads.is_arriving)  # a run that was killed left them
                 self._engage_porters(store.reads)
-            except LipsyncBatchError:
-                if store.reads.bound() is None:
+            except LipsyncBatchError as error:
+                # A claim whose answer got lost may stand in the store: the next run makes it again, by the same id.
+                came_to_nothing = self._unclaimed and not isinstance(error, OutputStoreError)
+                if store.reads.bound() is None or came_to_nothing:
                     location.forget(place)
                 raise
             outcome = self._work(store, payee, log, resumed=resumed)
@@ -275,7 +279,8 @@ class Session:
         self._ask(outlook)
         if record is None:
             self._bind(store, payee, log)
-        self._deliveries.open(store.reads)
+        else:
+            self._deliveries.open(store.reads)
         planner.take_in()
         if price is not None:
             store.estimate(per_generation=price.per_generation, per_second=price.per_second)
@@ -284,12 +289,14 @@ class Session:
         """From here on the batch belongs to this account and this manifest."""
         assert isinstance(self._manifest, Manifest)
         manifest = os.path.relpath(self._manifest.path, self._place.folder.root)
-        batch_id = new_batch_id()
-        url = self._deliveries.claim(batch_id)
+        batch_id, url = new_batch_id(), self._deliveries.asked
         log.begun(batch_id)
         batch = store.bind(
             provider=payee.name, origin=payee.origin, manifest=manifest, batch_id=batch_id, output_store=url
         )
+        self._unclaimed = True  # bound first: a store that is claimed by a batch that no ledger knows is nobody's
+        self._deliveries.open(store.reads)
+        self._unclaimed = False
         if not self._sandbox:
             note_begun(self._place.folder.root, batch, store=url)
 

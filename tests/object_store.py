@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +25,8 @@ BUCKET = "studio"
 Answer = tuple[str, bytes]
 """A status line and a body."""
 DENIED: Answer = ("403 Forbidden", b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")
+SLOW_DOWN: Answer = ("503 Slow Down", b"<Error><Code>SlowDown</Code></Error>")
+NO_BUCKET: Answer = ("404 Not Found", b"<Error><Code>NoSuchBucket</Code></Error>")
 BROKEN: Answer = ("500 Internal Server Error", b"<Error><Code>InternalError</Code></Error>")
 ELSEWHERE: Answer = ("301 Moved Permanently", b"<Error><Code>PermanentRedirect</Code></Error>")
 
@@ -34,6 +38,27 @@ class Request:
     method: str
     path: str
     query: Mapping[str, list[str]]
+    environ: dict[str, Any] = field(repr=False)
+
+    @property
+    def is_copy(self) -> bool:
+        return "HTTP_X_AMZ_COPY_SOURCE" in self.environ
+
+    @property
+    def length(self) -> int:
+        """Bytes of its body."""
+        return int(self.environ.get("CONTENT_LENGTH") or 0)
+
+    def reset(self, after: int = 0) -> None:
+        """Cut the connection when so many bytes of the body have come."""
+        self.environ["wsgi.input"].read(min(after, self.length))
+        self.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        raise ConnectionAbortedError
+
+    def truncate(self) -> None:
+        """Let through half of the body, as if that were all of it."""
+        half = self.environ["wsgi.input"].read(self.length)[: self.length // 2]
+        self.environ |= {"wsgi.input": io.BytesIO(half), "CONTENT_LENGTH": str(len(half))}
 
     @property
     def is_presigned(self) -> bool:
@@ -48,6 +73,8 @@ class ObjectServer:
     requests: list[Request] = field(default_factory=list)
     instead: Callable[[Request], Answer | None] = lambda _: None
     """Answers a request in the place of the store."""
+    after: Callable[[Request], None] = lambda _: None
+    """Hears of a request when the store has done what it asks for, and has not answered yet."""
     seconds: float = 0.0
     """How long each answer takes."""
 
@@ -55,7 +82,7 @@ class ObjectServer:
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        request = Request(environ["REQUEST_METHOD"], environ["PATH_INFO"], parse_qs(environ["QUERY_STRING"]))
+        request = Request(environ["REQUEST_METHOD"], environ["PATH_INFO"], parse_qs(environ["QUERY_STRING"]), environ)
         self.requests.append(request)
         time.sleep(self.seconds)
         if (answer := self.instead(request)) is not None:
@@ -63,7 +90,9 @@ class ObjectServer:
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start_response(status, [("Content-Length", str(len(body)))])
             return [] if request.method == "HEAD" else [body]
-        return self._moto(environ, start_response)
+        answered = self._moto(environ, start_response)
+        self.after(request)
+        return answered
 
     def asked(self, method: str) -> list[str]:
         """The paths of the requests of one method that we sent ourselves, and no holder of a link."""
@@ -84,7 +113,7 @@ class ObjectServer:
         """As it was at first."""
         s3_backends.reset()
         self.requests.clear()
-        self.instead, self.seconds = lambda _: None, 0.0
+        self.instead, self.after, self.seconds = lambda _: None, lambda _: None, 0.0
 
     @property
     def client(self) -> Any:

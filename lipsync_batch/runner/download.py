@@ -46,6 +46,8 @@ BROKEN = 6
 """How often a transfer may fail for good, each time after reconnects of its own; the pauses double from 2 s."""
 ROUNDS_A_LINK = 2
 """After so many failed rounds the provider is asked for another link."""
+REFUSED = 6
+"""How often a store may refuse a video while it takes others; the pauses double from 2 s."""
 LONGEST_PAUSE = 60.0
 PAGE = 64
 """Ready pairs that are read from jobs.db at once."""
@@ -75,8 +77,12 @@ class DownloadLane:
         self._fetching = 0
         """How many of those are still being fetched; the others only wait for the disk."""
         self._broken: dict[str, int] = {}
-        self._refused: dict[str, int] = {}
-        """How often the store did not take a video that waits on this disk."""
+        self._landed = 0
+        """Videos that have come to their places."""
+        self._tried_another = float("-inf")
+        """When a video was begun although so many wait for a store."""
+        self._refused: dict[str, tuple[int, int]] = {}
+        """How often the store did not take a video that waits on this disk, and how many had landed before."""
         self._resting: dict[str, float] = {}
         """Pairs whose transfer failed, with the time until which they are left alone."""
         self._page: deque[Arrival] = deque()
@@ -97,6 +103,14 @@ class DownloadLane:
     def idle(self) -> bool:
         """Whether nothing is being fetched, and nothing is there to fetch, now or after a rest."""
         return not (self._busy or self._resting or self._page or self._more)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether all that is left waits for a store that does not take it: who knows for how long."""
+        others = self._resting.keys() - self._refused.keys()
+        if self._busy or others or not self._refused:
+            return False
+        return self._must_wait(self._page[0]) if self._page else not self._more
 
     def break_off(self) -> None:
         """What is being fetched ends as soon as it can; the next run goes on where it stands."""
@@ -133,12 +147,19 @@ class DownloadLane:
         taken: list[Arrival] = []
         while self._page and len(taken) < free and not self._must_wait(self._page[0]):
             taken.append(self._page.popleft())
+            if len(self._refused) >= self._context.options.downloads:
+                self._tried_another = now
         return taken
 
     def _must_wait(self, arrival: Arrival) -> bool:
-        """Whether no other video may come to this disk now: so many wait on it for a store that does not take them."""
+        """Whether no other video may come to this disk now: so many wait on it for a store that does not take them.
+
+        One does, now and then: it may be their names that are refused, and no others.
+        """
         waiting = self._refused
-        return len(waiting) >= self._context.options.downloads and arrival.fingerprint not in waiting
+        if len(waiting) < self._context.options.downloads or arrival.fingerprint in waiting:
+            return False
+        return self._context.clock.now() < self._tried_another + LONGEST_PAUSE
 
     def _turn_page(self, size: int) -> None:
         page = self._context.reads.arrivals(size, exclude=[*self._busy, *self._resting])
@@ -164,7 +185,7 @@ class DownloadLane:
                     pass  # the run ends; the next one carries it
                 except OutputStoreError as error:
                     if not context.stop.requested.is_set():
-                        self._rest_for(arrival, f"{error}")
+                        await self._rest_for(arrival, f"{error}")
                 except OSError as error:
                     if error.errno not in files.OF_ONE_NAME:
                         raise
@@ -194,13 +215,17 @@ class DownloadLane:
             self._fetching -= 1
             self._context.arrived.set()
 
-    def _rest_for(self, arrival: Arrival, reason: str) -> None:
+    async def _rest_for(self, arrival: Arrival, reason: str) -> None:
         """A store that does not take a video now may do so later: it waits on the disk, and was paid for once.
 
-        Longer each time, and without an end: its store is not its fault.
+        Longer each time, and without an end: its store is not its fault. But where that takes others meanwhile, it is.
         """
-        rounds = self._refused[arrival.fingerprint] = self._refused.get(arrival.fingerprint, 0) + 1
-        pause = min(LONGEST_PAUSE, 2.0**rounds)
+        rounds, landed_before = self._refused.get(arrival.fingerprint, (0, self._landed))
+        if rounds >= REFUSED and self._landed > landed_before:
+            await self._fail(arrival, "output_blocked", f"its store takes other videos, and not this one: {reason}")
+            return
+        self._refused[arrival.fingerprint] = (rounds + 1, landed_before)
+        pause = min(LONGEST_PAUSE, 2.0 ** min(rounds + 1, REFUSED))
         self._resting[arrival.fingerprint] = self._context.clock.now() + pause
         message = f"the video could not be put into its store, again in {pause:.0f} s: {reason}"
         self._context.events.emit(Noticed(message=message, name=arrival.name))
@@ -322,6 +347,7 @@ class DownloadLane:
         tags = {path: tag for path in paths if (tag := shelf.tag(path)) is not None}
         await self._context.ledger.done(arrival.fingerprint, paths, superseded=not arrival.outputs, tags=tags)
         self._broken.pop(arrival.fingerprint, None)
+        self._landed += 1
         self._refused.pop(arrival.fingerprint, None)
         self._tell(arrival, State.DONE)
 

@@ -191,7 +191,7 @@ class Run:
 
     def _downloads_rest(self) -> bool:
         """Whether no download is expected to come to an end: there is none, or they all wait for who would do it."""
-        return self._downloads.idle or self._downloads.away
+        return self._downloads.idle or self._downloads.away or self._downloads.held_up
 
     def _end_if_over(self) -> None:
         context = self._context

@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -149,7 +150,7 @@ class StoreShelf:
     is_far = True
 
     def __init__(self, store: OutputStore, arrived: Sequence[str] = ()) -> None:
-        """`arrived` is what earlier runs uploaded and could not give a name any more."""
+        """`arrived` is what earlier runs uploaded and could not give a name any more; what this one does joins it."""
         self._store = store
         self._arrived = list(arrived)
         self._questions = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=THREADS)
@@ -179,6 +180,7 @@ class StoreShelf:
             staged = await asyncio.get_running_loop().run_in_executor(self._uploads, upload)
         except UploadStoppedError as error:
             raise BrokenOffError from error
+        self._arrived.append(staged)  # where it cannot be named now, it need not be uploaded again
 
         async def name(path: str) -> None:
             await self.land(staged, path, sha256=sha256)
@@ -195,6 +197,8 @@ class StoreShelf:
     async def land(self, staged: str, path: str, *, sha256: str) -> None:
         """Give what was uploaded its final name."""
         self._note(path, await self._do(partial(self._store.land, staged, path, sha256=sha256)))
+        with suppress(ValueError):
+            self._arrived.remove(staged)
 
     async def move(self, source: str, target: str) -> None:
         await self._do(self._store.move, source, target)

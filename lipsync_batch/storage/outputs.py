@@ -45,13 +45,15 @@ class OutputStore:
 
     def claim(self, batch_id: str) -> None:
         """Make the folder this batch's, and end the uploads of a killed run. BatchError if it is another's."""
-        created = self._folder.create(MARK, json.dumps({"batch_id": batch_id}).encode())
-        owner = batch_id if created else self.owner()
+        owner = self.owner()
+        if owner is None:
+            self._folder.create(MARK, json.dumps({"batch_id": batch_id}).encode())
+            owner = self.owner()  # not every server keeps to the condition that nothing stands there
         if owner != batch_id:
             raise BatchError(
                 f"{self.url}: holds the videos of another batch ({owner})",
-                hint="Choose another --store. If it is this batch, and its jobs.db is lost: `lipsync-batch rebuild "
-                f"MANIFEST --store {self.url}`. If that one came to nothing, remove {self._folder.where(MARK)} first.",
+                hint="If it is this batch, and its jobs.db is lost: lipsync-batch rebuild MANIFEST "
+                f"--store {self.url}. Else choose another --store.",
             )
         self.end_uploads()
 

@@ -5,91 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import obstore
 import pytest
-from command import KEY, QUICK, called, environment, start, wait_until
-from media_factory import make_video
-from object_store import BROKEN, DENIED, ObjectServer, object_server
-from other_api import OtherApi, other_api, request_digest
+from command import called, wait_until
+from deliveries import STORE, Deliveries
+from object_store import BROKEN, DENIED, object_server
+from other_api import request_digest
 
 pytestmark = pytest.mark.slow
-
-STORE = "s3://deliveries/spring"
-
-
-class Deliveries:
-    """A manifest of links, and a bucket for what is made of it."""
-
-    def __init__(self, folder: Path, server: ObjectServer, api: OtherApi) -> None:
-        self.folder = folder
-        self.server = server
-        self.api = api
-        self.bucket = server.bucket("deliveries")
-        self.rows: dict[str, str] = {}
-        server.requests.clear()
-
-    def write(self, **outputs: str) -> None:
-        """Rows by key, each with its output; the text is the key's."""
-        self.rows = outputs
-        lines = [f"{key},https://media.example/c.mp4,Text {key},Emily,{out}\n" for key, out in outputs.items()]
-        (self.folder / "spring.csv").write_text("key,video,text,speaker,output\n" + "".join(lines), encoding="utf-8")
-
-    def numbered(self, count: int) -> None:
-        self.write(**{f"job{n}": f"de/job{n}.mp4" for n in range(count)})
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return environment(self.folder, self.api.url, **self.server.environment, **QUICK)
-
-    def run(self, *options: str):
-        return self.call("run", "spring.csv", "--store", STORE, *options)
-
-    def call(self, *arguments: str):
-        """In this process: nothing here is about its end."""
-        return called(*arguments, env=self.environment, cwd=self.folder)
-
-    def start(self, *options: str):
-        return start("run", "spring.csv", "--store", STORE, *options, env=self.environment, cwd=self.folder)
-
-    def paths(self) -> set[str]:
-        return {meta["path"].removeprefix("spring/") for page in obstore.list(self.bucket, "spring") for meta in page}
-
-    def videos(self) -> set[str]:
-        return {key for key in self.paths() if key.endswith(".mp4")}
-
-    def content(self, path: str) -> bytes:
-        return bytes(obstore.get(self.bucket, f"spring/{path}").bytes())
-
-    def report(self) -> dict:
-        return json.loads((self.folder / "out" / "spring" / "report.json").read_text())
-
-    def assert_all_right(self) -> None:
-        """Charges are pairs, and each object is whole and the one that was made of its own request."""
-        assert len(self.api.tasks) == len(self.rows)
-        made = {task.request["lip_sync_tts_content"]: task.request for task in self.api.tasks.values()}
-        for key, output in self.rows.items():
-            assert self.content(output).endswith(request_digest(made[f"Text {key}"]))
-        assert self.videos() == set(self.rows.values())
-        assert not self.server.client.list_multipart_uploads(Bucket="deliveries").get("Uploads")
-
-    def left_here(self) -> list[Path]:
-        """Videos and parts on this machine's disk."""
-        return [path for path in (self.folder / "out").rglob("*") if path.suffix in {".mp4", ".part"}]
-
-
-@pytest.fixture
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherApi]:
-    with other_api(make_video(tmp_path_factory.mktemp("api") / "result.mp4", seconds=0.5), key=KEY) as server:
-        server.seconds = 0.02
-        yield server
-
-
-@pytest.fixture
-def deliveries(tmp_path: Path, server: ObjectServer, api: OtherApi) -> Deliveries:
-    return Deliveries(tmp_path, server, api)
 
 
 def test_videos_and_reports_go_to_the_store(deliveries: Deliveries) -> None:
@@ -341,17 +267,6 @@ def test_two_batches_do_not_share_a_folder(deliveries: Deliveries) -> None:
     assert "holds the videos of another batch" in ended.stderr
     assert not (deliveries.folder / "elsewhere").exists()
     assert len(deliveries.api.tasks) == 1
-
-
-def test_without_its_bucket_nothing_is_sent(deliveries: Deliveries) -> None:
-    deliveries.numbered(1)
-
-    ended = deliveries.call("run", "spring.csv", "--store", "s3://nobody/x")
-
-    assert ended.returncode == 3
-    assert "s3://nobody/x/_batch/batch.json: cannot be written or read" in ended.stderr
-    assert deliveries.api.submits_seen == 0
-    assert deliveries.run().returncode == 0
 
 
 def test_profile_leads_to_another_server_than_the_inputs(deliveries: Deliveries, tmp_path: Path) -> None:

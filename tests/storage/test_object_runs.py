@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 import obstore
 import pytest
-from command import KEY, QUICK, called, environment, run, start, wait_until
+from command import QUICK, called, environment, run, start, wait_until
 from media_factory import make_audio, make_video
 from object_store import BROKEN, BUCKET, DENIED, SECRET, ObjectServer
-from other_api import OtherApi, other_api
+from other_api import OtherApi
 
 pytestmark = pytest.mark.slow
 
@@ -76,13 +76,6 @@ def box(number: int) -> bytes:
 @pytest.fixture
 def studio(tmp_path: Path, server: ObjectServer) -> Studio:
     return Studio(tmp_path, server)
-
-
-@pytest.fixture
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherApi]:
-    with other_api(make_video(tmp_path_factory.mktemp("api") / "result.mp4", seconds=0.5), key=KEY) as server:
-        server.seconds = 0.02
-        yield server
 
 
 def test_sandbox_fetches_the_links_that_it_is_given(studio: Studio) -> None:
