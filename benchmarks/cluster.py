@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from benchmarks.figures import FailedError
 from benchmarks.workshop import READY_WITHIN, Workshop
+from lipsync_batch.cluster.local import CONFIG
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def _start(shop: Workshop, kind: str, *arguments: object) -> subprocess.Popen[by
     return subprocess.Popen(
         [sys.executable, "-m", f"distributed.cli.dask_{kind}", *map(str, arguments)],
         cwd=shop.folder,
-        env=shop.environment(),
+        env=shop.environment() | CONFIG,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ TTL = 3.0
 CONFIG = {
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": f"{TTL:g}s",
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",  # see `lipsync_batch.cluster.local`
 }
 
 

@@ -18,6 +18,11 @@ STARTS_WITHIN = 60.0
 """Seconds."""
 ENDS_WITHIN = 5.0
 MODULE = "lipsync_batch.cluster.local"
+CONFIG = {
+    # It looks at all threads by sys._current_frames, which on some Pythons (3.11.7 is one) can stop them for ever.
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "60s",  # after that a worker that hangs is replaced
+}
 
 
 class LocalWorkers:
@@ -27,7 +32,7 @@ class LocalWorkers:
         """`threads` of each worker. `environ` is what they may know of the environment."""
         self._workers = workers
         self._threads = threads
-        self._environ = dict(environ)
+        self._environ = {**CONFIG, **environ}
         self._process: subprocess.Popen[str] | None = None
         self._address = ""
 

@@ -264,6 +264,7 @@ def test_local_workers_know_no_key_and_end_with_the_run(batch: Batch) -> None:
     workers = [process for process in local if "spawn_main" in " ".join(process.cmdline())]
     assert len(workers) == 2
     assert not any(KEY in value for process in local for value in process.environ().values())
+    assert all(worker.environ()["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] == "False" for worker in workers)
 
     going_on.kill()
     going_on.communicate()
