@@ -7,6 +7,7 @@
     │   ├── BatchHeldError     another run holds it (exit 4)
     │   └── DiskError          its disk does not take what must be written, or give it back (exit 3)
     │       ├── OutputStoreError  the object storage for its videos does not (exit 3)
+    │       │   └── UnlistableError  a name in it allows no listing (exit 3)
     │       └── DamagedError   jobs.db is not a database any more (exit 2)
     ├── UnreachableError       the API does not answer, and without it the command can do nothing (exit 3)
     ├── ActionNeededError      a person must act first: credentials, credits, budget, --remake (exit 5)
@@ -106,6 +107,10 @@ class DiskError(BatchError):
 
 class OutputStoreError(DiskError):
     """The object storage of a batch does not take what is to be written, or give it back. It may do so later."""
+
+
+class UnlistableError(OutputStoreError):
+    """Somebody put an object there whose name no listing can be made with. All else can be asked for by its name."""
 
 
 class DamagedError(DiskError):

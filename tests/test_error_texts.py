@@ -19,6 +19,7 @@ from subprocess import CompletedProcess
 import pytest
 from command import KEY, called, environment, run
 from media_factory import make_video
+from object_store import object_server
 from other_api import OtherApi, other_api
 
 from lipsync_batch import account, errors, exits, lock
@@ -90,6 +91,15 @@ def silent_store(scene: Scene) -> CompletedProcess[str]:
         "AWS_SECRET_ACCESS_KEY": "S",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
     }
+    return scene.call("run", "spring.csv", "--store", "s3://deliveries/spring")
+
+
+def odd_name(scene: Scene) -> CompletedProcess[str]:
+    scene.api()
+    server = scene.left.enter_context(object_server())
+    server.bucket("deliveries")
+    server.client.put_object(Bucket="deliveries", Key="spring/_batch/arriving//odd", Body=b"a stranger's")
+    scene.variables |= server.environment
     return scene.call("run", "spring.csv", "--store", "s3://deliveries/spring")
 
 
@@ -183,6 +193,11 @@ TEXTS: dict[type[LipsyncBatchError], Text] = {
             "Hint: Look after that store",
             "run the same command again",
         ),
+    ),
+    errors.UnlistableError: Text(
+        odd_name,
+        3,
+        ("Error: s3://deliveries/spring/_batch/arriving: cannot be listed (", "Hint: Rename that object"),
     ),
     errors.DamagedError: Text(
         damaged,

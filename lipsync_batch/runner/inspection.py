@@ -14,13 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from lipsync_batch import files
-from lipsync_batch.errors import OutputStoreError
+from lipsync_batch.errors import OutputStoreError, UnlistableError
 from lipsync_batch.events import Moved, Noticed
 from lipsync_batch.jobs import State
 from lipsync_batch.runner.arrange import Arranger
 from lipsync_batch.runner.context import Context
 from lipsync_batch.runner.shelves import AT_ONCE, THREADS
-from lipsync_batch.storage.folder import UnlistableError
 from lipsync_batch.store.file_reads import Finished
 
 PAGE = 200

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lipsync_batch.addresses import Address
-from lipsync_batch.errors import OutputStoreError, UsageError
+from lipsync_batch.errors import OutputStoreError, UnlistableError, UsageError
 from lipsync_batch.storage.chains import open_store
 from lipsync_batch.storage.faults import Fault, Kind
 
@@ -46,10 +46,6 @@ class Standing:
 
 class UploadStoppedError(Exception):
     """Whoever asked for an upload wants it no more. Nothing of it can be seen in the store."""
-
-
-class UnlistableError(OutputStoreError):
-    """Somebody put an object there whose name no listing can be made with. All else can be asked for by its name."""
 
 
 class StoreFolder:

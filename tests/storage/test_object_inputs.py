@@ -268,7 +268,7 @@ def always(answer: Answer) -> Callable[[Request], Answer]:
     [
         (lambda _: None, f'line 2, video: there is no "s3://{BUCKET}/gone.mp4"; check the bucket and the path'),
         (always(DENIED), "access is denied"),
-        (always(ELSEWHERE), "is in another region, or at another endpoint, than was asked; set AWS_REGION"),
+        (always(ELSEWHERE), "set AWS_REGION to the bucket's, and AWS_ENDPOINT_URL"),
         (always(BROKEN), "its store does not answer"),
     ],
     ids=["missing", "denied", "elsewhere", "broken"],
