@@ -37,7 +37,7 @@ from benchmarks.figures import FailedError
 from lipsync_batch.capabilities import LIP_SYNC
 from lipsync_batch.clock import VirtualClock, VirtualTimeLoop
 from lipsync_batch.events import Event, Events
-from lipsync_batch.fetch import Broken, Expected, Fetched, Outcome
+from lipsync_batch.fetching.fetch import Broken, Expected, Fetched, Outcome
 from lipsync_batch.files import Folder
 from lipsync_batch.jobs import FileInfo, MediaInfo, Pair, State, StopReason, Text
 from lipsync_batch.manifest import Manifest

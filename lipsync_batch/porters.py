@@ -10,11 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lipsync_batch import arrivals, cluster
+from lipsync_batch import cluster
 from lipsync_batch.cluster.connection import Cluster
 from lipsync_batch.cluster.errands import Place, SharedFolder, SharedStore
 from lipsync_batch.cluster.inspector import ClusterInspector
 from lipsync_batch.cluster.local import LocalWorkers
+from lipsync_batch.fetching import arrivals
 from lipsync_batch.files import disk_faults
 from lipsync_batch.plan import Inspector
 from lipsync_batch.runner.cluster_fetcher import ClusterFetcher

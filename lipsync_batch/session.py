@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from lipsync_batch import account, arrivals, exits, location, lock, remedies
+from lipsync_batch import account, exits, location, lock, remedies
 from lipsync_batch.account import Account
 from lipsync_batch.clock import Clock
 from lipsync_batch.deadline import deadline
@@ -28,6 +28,7 @@ from lipsync_batch.errors import (
 )
 from lipsync_batch.estimate import nights_left
 from lipsync_batch.events import Event, Events, Listener, Noticed, RunEnded, RunStarted, Stopping
+from lipsync_batch.fetching import arrivals
 from lipsync_batch.files import disk_faults
 from lipsync_batch.jobs import ALL, BatchRecord, Selection, State, StopReason
 from lipsync_batch.leftovers import Leftovers, note_begun
@@ -35,8 +36,6 @@ from lipsync_batch.live_page import LivePage
 from lipsync_batch.location import Location
 from lipsync_batch.manifest import Manifest
 from lipsync_batch.masking import MOST, mask
-from lipsync_batch.metrics import Metrics
-from lipsync_batch.notify import Notifier
 from lipsync_batch.plan import Outlook, Planner
 from lipsync_batch.porters import Porters
 from lipsync_batch.providers.plugins import capabilities_of
@@ -59,7 +58,9 @@ from lipsync_batch.standing import Standing
 from lipsync_batch.storage.presigned import Presigner
 from lipsync_batch.store import Store, new_batch_id
 from lipsync_batch.store.reads import Reads
-from lipsync_batch.telling import Telling
+from lipsync_batch.telling.metrics import Metrics
+from lipsync_batch.telling.notify import Notifier
+from lipsync_batch.telling.telling import Telling
 
 ASK_FROM = 50
 """With more new paid pairs than that, a run without a budget asks first, where there is someone to ask."""

@@ -34,7 +34,7 @@ from typing import Any
 import httpcore2
 import httpx2
 
-from lipsync_batch import large_body, part
+from lipsync_batch.fetching import large_body, part
 from lipsync_batch.providers.aimlapi import AimlApi
 from lipsync_batch.providers.body import RequestBody
 from lipsync_batch.store.faults import Connection

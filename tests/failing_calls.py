@@ -37,7 +37,7 @@ from lipsync_batch.batch import Batch
 from lipsync_batch.clock import Clock
 from lipsync_batch.errors import LipsyncBatchError
 from lipsync_batch.events import Event, Listener, Noticed, Stopping
-from lipsync_batch.fetch import Patience, fetch
+from lipsync_batch.fetching.fetch import Patience, fetch
 from lipsync_batch.jobs import State
 from lipsync_batch.runner import fetchers
 from lipsync_batch.store import faults

@@ -105,7 +105,7 @@ GUARDS = (
     ),
     Guard(
         name="a part goes on only if it is of the same file (If-Range)",
-        file="transfer.py",
+        file="fetching/transfer.py",
         removes=""", "If-Range": part.etag}""",
         instead="}",
         tests=["tests/test_fetch.py::test_a_reset_at_any_byte_is_survived_by_range"],
@@ -125,7 +125,7 @@ GUARDS = (
     ),
     Guard(
         name="a file is on disk before its checksum is committed",
-        file="part.py",
+        file="fetching/part.py",
         removes="            self._sync()\n        else:",
         instead="            self._synced = self.size\n        else:",
         tests=["tests/test_fetch.py::test_a_small_file_is_on_disk_when_fetch_returns"],

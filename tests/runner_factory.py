@@ -15,7 +15,7 @@ from pathlib import Path
 from lipsync_batch.capabilities import LIP_SYNC
 from lipsync_batch.clock import VirtualClock, VirtualTimeLoop
 from lipsync_batch.events import Event, Events
-from lipsync_batch.fetch import Expected, Fetched, Outcome
+from lipsync_batch.fetching.fetch import Expected, Fetched, Outcome
 from lipsync_batch.files import Folder
 from lipsync_batch.jobs import (
     FileInfo,

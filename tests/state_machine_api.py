@@ -19,7 +19,7 @@ from pathlib import Path
 from runner_factory import START, FakeProvider, errored
 
 from lipsync_batch.clock import VirtualClock
-from lipsync_batch.fetch import BadFile, Broken, Expected, Fetched, LinkDead, Outcome, Stopped
+from lipsync_batch.fetching.fetch import BadFile, Broken, Expected, Fetched, LinkDead, Outcome, Stopped
 from lipsync_batch.jobs import FileInfo, MediaInfo, Pair
 from lipsync_batch.providers.base import (
     Accepted,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from lipsync_batch import arrivals
+from lipsync_batch.fetching import arrivals
 from lipsync_batch.files import Folder, tag_of_part
 
 

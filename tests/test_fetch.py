@@ -27,9 +27,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from media_factory import make_video
 
-from lipsync_batch import fetch as fetch_module
-from lipsync_batch import part as part_module
-from lipsync_batch.fetch import (
+from lipsync_batch.fetching import fetch as fetch_module
+from lipsync_batch.fetching import part as part_module
+from lipsync_batch.fetching.fetch import (
     STEP,
     BadFile,
     Broken,
@@ -43,7 +43,7 @@ from lipsync_batch.fetch import (
     download_client,
     fetch,
 )
-from lipsync_batch.part import Part, discard
+from lipsync_batch.fetching.part import Part, discard
 
 QUICK = Patience(connect=5, stall=5, attempts=5, seconds=5, first_pause=0.001, longest_pause=0.002)
 IMPATIENT = Patience(connect=1, stall=0.1, attempts=2, seconds=1, first_pause=0.001, longest_pause=0.002)
@@ -503,7 +503,7 @@ def test_a_killed_process_leaves_a_part_that_goes_on(client: httpx2.Client, part
     """kill -9 in the middle of a large file: the next run fetches the rest, and the hash is right."""
     content = big(6 * part_module.CHECKPOINT)
     with Cdn(file(content, cut=4 * part_module.CHECKPOINT + 12_345, ending="stall"), file(content)) as cdn:
-        script = f"from lipsync_batch.fetch import *; fetch({cdn.url()!r}, Path({str(part)!r}))"
+        script = f"from lipsync_batch.fetching.fetch import *; fetch({cdn.url()!r}, Path({str(part)!r}))"
         with subprocess.Popen([sys.executable, "-c", script], cwd=Path(part_module.__file__).parents[1]) as child:
             while not part.exists() or part.stat().st_size < 4 * part_module.CHECKPOINT:
                 assert child.poll() is None

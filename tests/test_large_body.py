@@ -10,9 +10,9 @@ import httpx2
 import pytest
 from cdn import Cdn, Request, Wire, chunked, file, head, raw
 
-from lipsync_batch.fetch import Broken, Expected, Fetched, Outcome, Patience, download_client, fetch
-from lipsync_batch.large_body import LARGE
-from lipsync_batch.part import discard
+from lipsync_batch.fetching.fetch import Broken, Expected, Fetched, Outcome, Patience, download_client, fetch
+from lipsync_batch.fetching.large_body import LARGE
+from lipsync_batch.fetching.part import discard
 
 pytestmark = pytest.mark.slow
 

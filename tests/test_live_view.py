@@ -9,11 +9,11 @@ import threading
 import pytest
 from rich.cells import cell_len
 
-from lipsync_batch import live_view
 from lipsync_batch.events import Moved, Pulse, RateRefused, RunEnded, RunStarted, Stopping
 from lipsync_batch.jobs import State, StopReason
-from lipsync_batch.live_view import SHOW_CURSOR, LiveView
-from lipsync_batch.ui import PlainView, view
+from lipsync_batch.ui import live_view
+from lipsync_batch.ui.lines import PlainView, view
+from lipsync_batch.ui.live_view import SHOW_CURSOR, LiveView
 
 PAIRS = dict.fromkeys(State, 0) | {State.PENDING: 180, State.DONE: 20}
 STARTED = RunStarted(batch_id="b1", resumed=True, folder="/out", jobs=200, pairs=PAIRS)

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lipsync_batch import exits
 from lipsync_batch.jobs import State, StopReason
-from lipsync_batch.metrics import Figures, LastRun, exposition
+from lipsync_batch.telling.metrics import Figures, LastRun, exposition
 
 Samples = dict[tuple[str, str], float]
 

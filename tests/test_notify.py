@@ -18,15 +18,16 @@ from media_factory import make_video
 from other_api import OtherApi, other_api
 from receiver import Receiver, receiver
 
-from lipsync_batch import exits, notify
+from lipsync_batch import exits
 from lipsync_batch.batch import Batch
 from lipsync_batch.errors import ManifestError, MissingExtraError, Problem
 from lipsync_batch.events import Event, RunStarted
 from lipsync_batch.jobs import Place, State, StopReason
-from lipsync_batch.notify import Notifier
 from lipsync_batch.report import notice
 from lipsync_batch.report.notice import Notice
 from lipsync_batch.session import Orders
+from lipsync_batch.telling import notify
+from lipsync_batch.telling.notify import Notifier
 
 TOKEN = Mark("t0ken-Zq8Wn4Rv7Lx2")
 TOLD = Notice(subject="spring: 2 of 2 done", body="All <b>2</b> videos are done.", kind="success")

@@ -16,7 +16,7 @@ from runner_factory import START, Night, errored, make_job, make_pair
 
 from lipsync_batch import files
 from lipsync_batch.events import Moved
-from lipsync_batch.fetch import BadFile, Broken, DiskFull, LinkDead
+from lipsync_batch.fetching.fetch import BadFile, Broken, DiskFull, LinkDead
 from lipsync_batch.jobs import State, StopReason
 from lipsync_batch.providers.base import (
     PROBE,

@@ -14,8 +14,8 @@ from lipsync_batch.cli.run import run
 from lipsync_batch.clock import Clock
 from lipsync_batch.events import Moved, Noticed, RateRefused, RunEnded, RunStarted
 from lipsync_batch.jobs import State, StopReason
-from lipsync_batch.tally import Tally, duration
-from lipsync_batch.ui import JsonView, PlainView
+from lipsync_batch.ui.lines import JsonView, PlainView
+from lipsync_batch.ui.tally import Tally, duration
 
 PAIRS = dict.fromkeys(State, 0) | {State.PENDING: 3, State.DONE: 1}
 STARTED = RunStarted(batch_id="b1", resumed=True, folder="/out", jobs=4, pairs=PAIRS)

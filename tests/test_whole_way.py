@@ -113,7 +113,7 @@ def test_process_that_fetches_knows_no_key(folder: Path, api: OtherApi) -> None:
         time.sleep(0.01)
         with suppress(psutil.Error):
             for child in psutil.Process(going_on.pid).children():
-                told = child.environ() if "lipsync_batch.fetch_worker" in child.cmdline() else told
+                told = child.environ() if "lipsync_batch.fetching.worker" in child.cmdline() else told
     going_on.communicate()
 
     assert going_on.returncode == 0

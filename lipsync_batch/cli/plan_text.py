@@ -17,7 +17,7 @@ from lipsync_batch.plan import Part, Plan
 from lipsync_batch.report.figures import counted, dollars
 from lipsync_batch.store.remedy_reads import RetryPrice
 from lipsync_batch.store.staging import PAID, Change, Reason
-from lipsync_batch.ui import duration, plain
+from lipsync_batch.ui.lines import duration, plain
 
 SHOWN_VALUES = 40
 """Of the label that was asked for; the document has more."""

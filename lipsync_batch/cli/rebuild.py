@@ -73,7 +73,7 @@ def _tell(rebuilt: Rebuilt, folder: Path) -> None:
     from lipsync_batch.jobs import State
     from lipsync_batch.report.advice import command
     from lipsync_batch.report.figures import counted, dollars
-    from lipsync_batch.ui import plain
+    from lipsync_batch.ui.lines import plain
 
     click.echo(f"Rebuilt the batch {rebuilt.batch_id}: {counted(sum(rebuilt.counts.values()), 'job')}")
     for state, number in rebuilt.counts.items():

@@ -64,7 +64,7 @@ def resolve(
 
 def _tell(resolved: Resolved, folder: Path, *, resubmit: bool) -> None:
     from lipsync_batch.report.advice import command
-    from lipsync_batch.ui import plain
+    from lipsync_batch.ui.lines import plain
 
     for key, generation_id in resolved.adopted:
         click.echo(plain(f"{key}: accepted as {generation_id}; `run` fetches it"))
@@ -90,7 +90,7 @@ def _tell(resolved: Resolved, folder: Path, *, resubmit: bool) -> None:
 
 def _tell_left(resolved: Resolved, folder: Path) -> None:
     from lipsync_batch.report.advice import by_hand
-    from lipsync_batch.ui import plain
+    from lipsync_batch.ui.lines import plain
 
     names = ", ".join(resolved.left[:SHOWN]) + (", ..." if len(resolved.left) > SHOWN else "")
     click.echo(plain(f"{len(resolved.left):,} still unclear: {names}"))

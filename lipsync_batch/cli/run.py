@@ -105,7 +105,7 @@ def run(
     from lipsync_batch.clock import Clock
     from lipsync_batch.jobs import Selection
     from lipsync_batch.session import Orders
-    from lipsync_batch.ui import view
+    from lipsync_batch.ui.lines import view
 
     interactive = sys.stdin.isatty() and sys.stderr.isatty() and not yes
     orders = Orders(

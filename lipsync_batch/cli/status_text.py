@@ -15,7 +15,7 @@ from lipsync_batch.jobs import State, StopReason
 from lipsync_batch.report.advice import Step, by_hand, command, next_steps
 from lipsync_batch.report.figures import counted, dollars
 from lipsync_batch.store.remedy_reads import Price
-from lipsync_batch.ui import plain
+from lipsync_batch.ui.lines import plain
 
 SHOWN_TROUBLES = 5
 

@@ -21,11 +21,21 @@ from typing import Any
 
 import httpx2
 
-from lipsync_batch import arrivals, inputs
+from lipsync_batch import inputs
 from lipsync_batch.errors import LipsyncBatchError, OutputStoreError
-from lipsync_batch.fetch import DiskBroken, DiskFull, Expected, Fetched, Outcome, Stopped, download_client, fetch
+from lipsync_batch.fetching import arrivals
+from lipsync_batch.fetching.fetch import (
+    DiskBroken,
+    DiskFull,
+    Expected,
+    Fetched,
+    Outcome,
+    Stopped,
+    download_client,
+    fetch,
+)
+from lipsync_batch.fetching.part import discard
 from lipsync_batch.inputs import FileFacts, Kind, Trouble
-from lipsync_batch.part import discard
 from lipsync_batch.storage.arriving import staging_path, upload
 from lipsync_batch.storage.folder import UploadStoppedError
 from lipsync_batch.storage.outputs import OutputStore

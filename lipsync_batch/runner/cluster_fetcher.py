@@ -13,7 +13,7 @@ from pathlib import Path
 from lipsync_batch.cluster.connection import Cluster, ErrandError, HaltedError
 from lipsync_batch.cluster.errands import Bug, Ended, Errand, NotKept, Place, SharedFolder, Unfit, bring
 from lipsync_batch.errors import OutputStoreError
-from lipsync_batch.fetch import Broken, Expected, Fetched, Outcome, Stopped
+from lipsync_batch.fetching.fetch import Broken, Expected, Fetched, Outcome, Stopped
 from lipsync_batch.files import tag_of_part
 from lipsync_batch.version import VERSION
 

@@ -19,7 +19,7 @@ from typing import Literal
 from lipsync_batch import files
 from lipsync_batch.errors import OutputStoreError
 from lipsync_batch.events import Downloaded, Event, Moved, Noticed
-from lipsync_batch.fetch import (
+from lipsync_batch.fetching.fetch import (
     BadFile,
     Broken,
     DiskBroken,
@@ -30,9 +30,9 @@ from lipsync_batch.fetch import (
     Outcome,
     Stopped,
 )
+from lipsync_batch.fetching.part import discard
 from lipsync_batch.jobs import FileInfo, State, StopReason
 from lipsync_batch.media import suspect
-from lipsync_batch.part import discard
 from lipsync_batch.runner.arrange import clear, short
 from lipsync_batch.runner.context import Context
 from lipsync_batch.runner.fetchers import Fetcher

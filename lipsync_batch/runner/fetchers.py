@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, Self, cast
 
-from lipsync_batch.fetch import Broken, Expected, Outcome, Stopped, download_client, fetch
-from lipsync_batch.fetch_messages import BreakOff, Bug, Ready, Unpacker, Wish, packed
+from lipsync_batch.fetching.fetch import Broken, Expected, Outcome, Stopped, download_client, fetch
+from lipsync_batch.fetching.messages import BreakOff, Bug, Ready, Unpacker, Wish, packed
 from lipsync_batch.version import VERSION
 
 WORKER_FROM = 8
@@ -32,7 +32,7 @@ STARTS_WITHIN = 30.0
 """Seconds."""
 ENDS_WITHIN = 1.0
 """Seconds in which a process that was killed is gone, unless a disk holds it."""
-WORKER = "lipsync_batch.fetch_worker"
+WORKER = "lipsync_batch.fetching.worker"
 
 
 class Fetcher(Protocol):

@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from lipsync_batch import arrivals, files
+from lipsync_batch import files
 from lipsync_batch.clock import Clock
+from lipsync_batch.fetching import arrivals
+from lipsync_batch.fetching.part import discard
 from lipsync_batch.files import Folder
-from lipsync_batch.part import discard
 from lipsync_batch.runner.landing import Landing
 from lipsync_batch.storage.arriving import tag_of
 from lipsync_batch.storage.folder import Listed, Standing, UploadStoppedError

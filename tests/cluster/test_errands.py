@@ -10,7 +10,7 @@ import pytest
 
 from lipsync_batch.cluster import errands
 from lipsync_batch.cluster.errands import Bug, Ended, Errand, Look, SharedFolder, Unfit
-from lipsync_batch.fetch import Expected
+from lipsync_batch.fetching.fetch import Expected
 from lipsync_batch.version import VERSION
 
 

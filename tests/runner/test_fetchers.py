@@ -20,8 +20,8 @@ import pytest
 from cdn import Answer, Cdn, Request, Wire, file
 
 from lipsync_batch import lock
-from lipsync_batch.fetch import Broken, Expected, Fetched, Outcome, Stopped
-from lipsync_batch.fetch_messages import Unpacker, Wish, packed
+from lipsync_batch.fetching.fetch import Broken, Expected, Fetched, Outcome, Stopped
+from lipsync_batch.fetching.messages import Unpacker, Wish, packed
 from lipsync_batch.runner import fetchers
 from lipsync_batch.runner.fetchers import WORKER_AT_ONCE, WORKER_FROM, FetchBugError, ProcessFetcher
 
@@ -48,7 +48,7 @@ class Unknown(Wish):
 def workers(parent: int | None = None) -> list[psutil.Process]:
     """The processes that fetch for a process; for this one where none is named."""
     children = psutil.Process(parent).children()
-    return [child for child in children if "lipsync_batch.fetch_worker" in child.cmdline()]
+    return [child for child in children if "lipsync_batch.fetching.worker" in child.cmdline()]
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -308,7 +308,7 @@ def test_bug_in_the_process_is_raised_where_the_run_is(fetcher, tmp_path: Path) 
         finally:
             fetches.close()
 
-    with Cdn(file(CONTENT)) as cdn, pytest.raises(FetchBugError, match=r"fetch_worker\.py"):
+    with Cdn(file(CONTENT)) as cdn, pytest.raises(FetchBugError, match=r"worker\.py"):
         asyncio.run(run())
 
 
@@ -319,7 +319,7 @@ def test_process_holds_the_batch_and_ends_with_the_run(tmp_path: Path) -> None:
         import asyncio, os, sys
         from pathlib import Path
         from lipsync_batch import lock
-        from lipsync_batch.fetch import Expected
+        from lipsync_batch.fetching.fetch import Expected
         from lipsync_batch.runner.fetchers import WORKER_FROM, ProcessFetcher
 
         async def run(folder, descriptor):

@@ -19,9 +19,9 @@ import httpx2
 import tenacity
 
 from lipsync_batch import files, media
+from lipsync_batch.fetching.part import Part
+from lipsync_batch.fetching.transfer import LinkError, StopAskedError, Transfer, TransferError, http_url, refuse_page
 from lipsync_batch.jobs import FileInfo, MediaInfo
-from lipsync_batch.part import Part
-from lipsync_batch.transfer import LinkError, StopAskedError, Transfer, TransferError, http_url, refuse_page
 
 STEP = 1024 * 1024
 """Bytes that count as progress: a bad line may break any number of times, as long as so much comes in between."""

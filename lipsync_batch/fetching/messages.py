@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lipsync_batch.fetch import Expected, Outcome
+from lipsync_batch.fetching.fetch import Expected, Outcome
 
 LENGTH = struct.Struct("!I")
 """Before each message: the bytes of its pickle."""

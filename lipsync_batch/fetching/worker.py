@@ -1,4 +1,4 @@
-"""The process that fetches for a run: `python -m lipsync_batch.fetch_worker SOCKET THREADS`.
+"""The process that fetches for a run: `python -m lipsync_batch.fetching.worker SOCKET THREADS`.
 
 Requests come in over a socket, outcomes go back over it. It ends when its socket does, at once: what it leaves on disk
 then is what a kill leaves, and the next download goes on there. It never outlives the process that started it.
@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from lipsync_batch.fetch import Outcome, download_client, fetch
-from lipsync_batch.fetch_messages import Answers, BreakOff, Bug, Ready, Unpacker, Wish, packed
+from lipsync_batch.fetching.fetch import Outcome, download_client, fetch
+from lipsync_batch.fetching.messages import Answers, BreakOff, Bug, Ready, Unpacker, Wish, packed
 from lipsync_batch.version import VERSION
 
 MOST_ANSWERS = 64

@@ -31,7 +31,7 @@ HURRIED = 5.0
 STARTS_WITHIN = 2.0
 """Seconds more, for the process to begin."""
 # -P: a file of the user's may have the name of a module.
-COMMAND = (sys.executable, "-P", "-W", "ignore", "-m", "lipsync_batch.notify_worker")
+COMMAND = (sys.executable, "-P", "-W", "ignore", "-m", "lipsync_batch.telling.notify_worker")
 NO_ANSWER = "no answer in time"
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]{1,15})://", re.IGNORECASE)
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from lipsync_batch import files, part
+from lipsync_batch import files
+from lipsync_batch.fetching import part
 
 ARRIVING = f"{files.STATE}/arriving"
 

@@ -18,7 +18,7 @@ from typing import TextIO
 
 from lipsync_batch.clock import Clock, iso
 from lipsync_batch.events import Event, Listener, Moved, RunEnded, RunStarted
-from lipsync_batch.tally import Tally, cause, duration, plain, problem_line
+from lipsync_batch.ui.tally import Tally, cause, duration, plain, problem_line
 
 __all__ = ["JsonView", "PlainView", "View", "duration", "plain", "view"]
 
@@ -108,7 +108,7 @@ def view(
     if events:
         yield View([JsonView(stdout, clock).listen, PlainView(stderr, quiet=True, verbose=False).listen], say)
     elif _can_draw(stderr) and not quiet and not verbose:
-        from lipsync_batch.live_view import LiveView
+        from lipsync_batch.ui.live_view import LiveView
 
         drawn = LiveView(stderr)
         try:

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 import httpx2
 
-from lipsync_batch import headers, large_body, media
-from lipsync_batch.part import Part
+from lipsync_batch import headers, media
+from lipsync_batch.fetching import large_body
+from lipsync_batch.fetching.part import Part
 from lipsync_batch.version import VERSION
 
 MAX_REDIRECTS = 5

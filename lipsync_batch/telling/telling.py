@@ -13,11 +13,11 @@ from lipsync_batch.errors import BatchHeldError, DiskError, LipsyncBatchError
 from lipsync_batch.events import Noticed
 from lipsync_batch.jobs import State, StopReason
 from lipsync_batch.location import Location
-from lipsync_batch.metrics import Metrics
-from lipsync_batch.notify import HURRIED, SENT_WITHIN, Notifier
 from lipsync_batch.report import notice
 from lipsync_batch.report.notice import Notice
 from lipsync_batch.runlog import RunLog
+from lipsync_batch.telling.metrics import Metrics
+from lipsync_batch.telling.notify import HURRIED, SENT_WITHIN, Notifier
 
 IN_HASTE = (StopReason.INTERRUPTED, StopReason.TERMINATED)
 

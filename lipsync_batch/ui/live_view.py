@@ -20,7 +20,7 @@ from rich.text import Text
 
 from lipsync_batch.events import Event, RunEnded, RunStarted, Stopping
 from lipsync_batch.jobs import State
-from lipsync_batch.tally import Tally, duration
+from lipsync_batch.ui.tally import Tally, duration
 
 REFRESH = 0.25
 """Seconds between two drawings."""
