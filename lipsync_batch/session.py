@@ -43,7 +43,7 @@ from lipsync_batch.report import Paths, Posters, summary, write_reports
 from lipsync_batch.report.figures import counted
 from lipsync_batch.runlog import RunLog, refused_at
 from lipsync_batch.runner.context import Options
-from lipsync_batch.runner.fetchers import Fetcher, ProcessFetcher
+from lipsync_batch.runner.fetchers import WORKER_AT_ONCE, Fetcher, ProcessFetcher
 from lipsync_batch.runner.work import Work
 from lipsync_batch.settings import (
     NOTIFY,
@@ -417,8 +417,7 @@ class Session:
     def _fetcher(self, reads: Reads, environ: Mapping[str, str], notice: Callable[[str], None]) -> Fetcher:
         if self._porters is not None:
             return self._porters.fetcher(notice)
-        pairs = reads.pair_counts(selected=True)
-        to_come = sum(pairs.values()) - pairs[State.DONE]
+        to_come = reads.to_come(WORKER_AT_ONCE)
         return ProcessFetcher(self._settings.downloads, lock=self._lock, environ=environ, to_come=to_come)
 
     def _options(self) -> Options:

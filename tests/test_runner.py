@@ -540,6 +540,16 @@ def test_full_disk_stops_the_run_and_loses_nothing(night: Night) -> None:
     assert set(night.provider.pairs.values()) == {1}
 
 
+def test_videos_to_come_are_counted_no_further_than_asked(night: Night) -> None:
+    night.holds(jobs(5))
+    assert night.store.reads.to_come(3) == 3
+    assert night.store.reads.to_come(100) == 5
+
+    night.run()
+
+    assert night.store.reads.to_come(100) == 0
+
+
 def test_ledger_that_is_taken_away_stops_the_run(night: Night) -> None:
     """What would be written from then on is found by nobody: the night's submits would hang on run.log alone."""
     ledger = night.folder.state / "jobs.db"

@@ -53,6 +53,20 @@ class RecordReads(Query):
         )
         return _all_states(rows)
 
+    def to_come(self, most: int) -> int:
+        """How many pairs have a video to come, counted up to `most`: a million need not all be counted for that."""
+        row = self._one(
+            """
+            SELECT count(*) AS n FROM (
+                SELECT 1 FROM pairs WHERE state IN ('pending', 'submitting', 'submitted', 'ready') AND wanted = 1
+                LIMIT :most
+            )
+            """,
+            most=most,
+        )
+        assert row is not None
+        return int(row["n"])
+
     def counts(self, *, selected: bool = False, where: Mapping[str, str] | None = None) -> dict[State, int]:
         """How many jobs stand where, of those with some labels; every state is named."""
         if not selected and not where and sum((pairs := self.pair_counts()).values()) == self._job_count():
