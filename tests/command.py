@@ -72,6 +72,8 @@ def called(*arguments: str, env: Mapping[str, str], cwd: Path) -> subprocess.Com
         chdir(cwd),
         redirect_stdout(stdout),
         redirect_stderr(stderr),
+        # What a run leaves behind at its end it leaves by ending the process, which is the tests' own here.
+        mock.patch("os._exit", side_effect=sys.exit),
         pytest.raises(SystemExit) as ended,
     ):
         main()
